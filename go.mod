@@ -1,0 +1,3 @@
+module github.com/lowrank/lowrank
+
+go 1.26.8
