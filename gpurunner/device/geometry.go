@@ -24,6 +24,9 @@ func (g ConvGeom) OutH() int { h, _ := g.Source(); return (h+g.Top+g.Bottom-g.KH
 // OutW is the width of the result.
 func (g ConvGeom) OutW() int { _, w := g.Source(); return (w+g.Left+g.Right-g.KW)/g.Stride + 1 }
 
+// WithOutputs is g with another number of output channels.
+func (g ConvGeom) WithOutputs(o int) ConvGeom { g.O = o; return g }
+
 // AttentionGeom is the geometry of attention over rows of tokens: q has
 // Batch·TQ rows, k and v Batch·TK rows, head h is columns [h·Dim, (h+1)·Dim).
 type AttentionGeom struct {

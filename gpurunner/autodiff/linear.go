@@ -1,0 +1,179 @@
+package autodiff
+
+import (
+	"github.com/lowrank/lowrank/gpurunner/device"
+	"github.com/lowrank/lowrank/gpurunner/tensor"
+)
+
+// Weight is the matrix of a linear layer or the kernel of a convolution.
+type Weight struct {
+	Packed device.Weight
+	// Master is the f32 [N,K] or [O,I,kh,kw] parameter that Packed was made
+	// of, where it is trained; nil where it is frozen.
+	Master *Value
+}
+
+// Adapter is a low-rank term beside a weight: scale·up·(down·x).
+type Adapter struct {
+	// Down is [r,K]; Up is [N,r]. Several adapters at once are stacked along
+	// r, their scales multiplied into Up.
+	Down, Up *Value
+	// DownKernel holds Down [r,I,kh,kw] packed, for convolutions only.
+	DownKernel device.Weight
+	Scale      float32
+	Drop       device.Dropout // of the term, in training
+}
+
+func (a *Adapter) trained() bool { return a != nil && (a.Down.NeedsGrad() || a.Up.NeedsGrad()) }
+
+// Fused is what a product adds before its result is stored.
+type Fused struct {
+	Act          device.Activation // not where a gradient is needed
+	RowVector    *Value            // [images, N], added to each image's rows
+	RowsPerImage int
+	Residual     *Value // as many elements as the result
+}
+
+type linear struct {
+	y, x, bias *Value
+	w          Weight
+	ad         *Adapter
+	f          Fused
+	saved      *tensor.Tensor // x, where a weight or adapter is trained
+	h          *tensor.Tensor // x·downᵀ
+}
+
+// Linear computes x·Wᵀ + bias, plus the adapter's term: x [...,K] → [...,N].
+// bias and ad may be nil.
+func (p *Pass) Linear(x *Value, w Weight, bias *Value, ad *Adapter, f Fused) *Value {
+	p.check()
+	dev := p.Device()
+	n, k := w.Packed.Shape()[0], w.Packed.Shape()[1]
+	xm := x.T.Matrix()
+	shape := append(append([]int(nil), x.T.Shape[:len(x.T.Shape)-1]...), n)
+	y := p.new(shape...)
+	epi := f.epilogue(bias, xm.Rows, n)
+
+	var h *tensor.Tensor
+	var low []device.Low
+	if ad != nil {
+		mustShape("adapter down", ad.Down.T.Shape, ad.Down.T.Dim(0), k)
+		h = p.new(xm.Rows, ad.Down.T.Dim(0))
+		dev.MatMul(h.Matrix(), xm, ad.Down.T.Matrix(), false, true, ad.Scale, device.Epilogue{})
+		if ad.Drop.P == 0 {
+			low = []device.Low{{H: h.Matrix(), Up: ad.Up.T.Matrix()}}
+		}
+	}
+	dev.Linear(y.Matrix(), xm, w.Packed, low, epi)
+	if ad != nil && ad.Drop.P > 0 {
+		// Dropout sits on the term alone, so it cannot be a segment of the
+		// base product.
+		dev.MatMul(y.Matrix(), h.Matrix(), ad.Up.T.Matrix(), false, true, 1, device.Epilogue{Drop: ad.Drop, Beta: 1})
+	}
+
+	out := &Value{T: y}
+	if p.tape != nil && (x.needs || bias.NeedsGrad() || w.Master.NeedsGrad() || ad.trained() || f.needs()) {
+		f.mustRecord()
+		out.needs = true
+		op := &linear{y: out, x: x, w: w, bias: bias, ad: ad, f: f}
+		if w.Master.NeedsGrad() || ad.trained() {
+			op.saved = x.T.Retain()
+		}
+		if ad.trained() {
+			op.h = h.Retain()
+		}
+		p.record(op)
+	}
+	h.Release()
+	return out
+}
+
+func (op *linear) output() *Value { return op.y }
+
+func (op *linear) release() {
+	op.saved.Release()
+	op.h.Release()
+	op.saved, op.h = nil, nil
+}
+
+func (op *linear) backward(p *Pass, dy *tensor.Tensor) {
+	dev := p.Device()
+	dym := dy.Matrix()
+	op.f.backward(p, dy, op.bias, dym)
+	if op.w.Master.NeedsGrad() {
+		g, acc := p.gradInto(op.w.Master)
+		dev.MatMul(g.Data.Matrix(dym.Cols, op.saved.Dim(-1)), dym, op.saved.Matrix(), true, false, 1, device.Epilogue{Beta: acc})
+	}
+	var low []device.Low
+	if op.ad != nil && (op.ad.trained() || op.x.needs) {
+		dh := op.ad.backward(p, dym, op.h)
+		defer dh.Release()
+		if op.ad.Down.NeedsGrad() {
+			g, acc := p.gradInto(op.ad.Down)
+			dev.MatMul(g.Data.Matrix(dh.Dim(1), op.saved.Dim(-1)), dh.Matrix(), op.saved.Matrix(), true, false, 1, device.Epilogue{Beta: acc})
+		}
+		low = []device.Low{{H: dh.Matrix(), Up: op.ad.Down.T.Matrix()}}
+	}
+	if op.x.needs {
+		g, acc := p.gradInto(op.x)
+		dev.LinearBack(g.Data.Matrix(dym.Rows, op.w.Packed.Shape()[1]), dym, op.w.Packed, low, acc)
+	}
+}
+
+// backward adds to up's gradient and returns the gradient of the low-rank
+// activations before scaling, dh [M,r] = scale·mask(dy)·up. h holds the scaled
+// activations.
+func (a *Adapter) backward(p *Pass, dy device.Matrix, h *tensor.Tensor) *tensor.Tensor {
+	dev := p.Device()
+	if a.Drop.P > 0 {
+		masked := p.new(dy.Rows, dy.Cols)
+		defer masked.Release()
+		dev.DropoutMask(masked.Matrix(), dy, a.Drop)
+		dy = masked.Matrix()
+	}
+	if a.Up.NeedsGrad() {
+		g, acc := p.gradInto(a.Up)
+		dev.MatMul(g.Data.Matrix(dy.Cols, h.Dim(-1)), dy, h.Matrix(), true, false, 1, device.Epilogue{Beta: acc})
+	}
+	dh := p.new(dy.Rows, a.Up.T.Dim(1))
+	dev.MatMul(dh.Matrix(), dy, a.Up.T.Matrix(), false, false, a.Scale, device.Epilogue{})
+	return dh
+}
+
+func (f Fused) epilogue(bias *Value, rows, n int) device.Epilogue {
+	e := device.Epilogue{Act: f.Act}
+	if bias != nil {
+		e.Bias = bias.T.Data
+	}
+	if f.RowVector != nil {
+		e.RowVector = f.RowVector.T.Matrix()
+		e.RowsPerImage = f.RowsPerImage
+	}
+	if f.Residual != nil {
+		e.Residual = f.Residual.T.Data.Matrix(rows, n)
+	}
+	return e
+}
+
+func (f Fused) needs() bool { return f.RowVector.NeedsGrad() || f.Residual.NeedsGrad() }
+
+func (f Fused) mustRecord() {
+	if f.Act != device.Identity {
+		panic("autodiff: a fused activation where a gradient is needed; use Activate")
+	}
+}
+
+// backward sends dy to what was added to the product.
+func (f Fused) backward(p *Pass, dy *tensor.Tensor, bias *Value, dym device.Matrix) {
+	if f.Residual.NeedsGrad() {
+		p.giveGrad(f.Residual, dy)
+	}
+	if f.RowVector.NeedsGrad() {
+		g, acc := p.gradInto(f.RowVector)
+		p.Device().ColumnSum(g.Data.Matrix(dym.Rows/f.RowsPerImage, dym.Cols), dym, f.RowsPerImage, acc)
+	}
+	if bias.NeedsGrad() {
+		g, acc := p.gradInto(bias)
+		p.Device().ColumnSum(g.Data.Matrix(1, dym.Cols), dym, dym.Rows, acc)
+	}
+}
