@@ -23,7 +23,7 @@ func (p *Pass) Checkpoint(f Segment, in ...*Value) *Value {
 	if p.tape == nil || !p.tape.checkpoint {
 		return f(p, in)
 	}
-	y := f(&Pass{Pool: p.Pool, ctx: p.ctx}, in)
+	y := f(&Pass{Pool: p.Pool, Tap: p.Tap, ctx: p.ctx}, in)
 	// Whether f holds parameters is not known here, so the result needs a
 	// gradient; a segment of frozen layers before the first adapter should
 	// not be checkpointed.

@@ -11,6 +11,9 @@ import (
 // Pass is one run through a model.
 type Pass struct {
 	Pool *tensor.Pool
+	// Tap, if set, sees the output of each module by its path, such as
+	// "down_blocks.0.attentions.0"; modules then keep from fusing past it.
+	Tap func(path string, t *tensor.Tensor)
 
 	ctx  context.Context
 	tape *tape
