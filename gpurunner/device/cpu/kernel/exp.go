@@ -1,0 +1,89 @@
+package kernel
+
+import "math"
+
+// The polynomials of exp, erf and tanh, lowest order first, from
+// scripts/kernels/coefficients. The assembly reads the same tables.
+const (
+	log2e = 1.44269504
+	ln2Hi = 0.693359375 // 9 bits: its product with an exponent is exact
+	ln2Lo = -2.12194440e-4
+	// roundMagic is 1.5·2²³: adding it leaves a number's integer part in the
+	// low bits.
+	roundMagic = 12582912
+
+	expMin = -87 // below this exp is 0: denormals would slow what follows
+	expMax = 88.72283
+
+	erfSplit  = 0.8125
+	erfMax    = 4 // erf is 1 from here on
+	tanhSplit = 0.625
+)
+
+var (
+	expPoly      = [5]float32{0.49999994, 0.166665152, 0.0416680872, 0.00836929772, 0.00138382823}
+	erfPoly      = [6]float32{0.128379166, -0.376126051, 0.112831064, -0.0268191956, 0.00508052483, -0.00064976624}
+	erfLargePoly = [7]float32{-7.46994265e-05, -1.12819016, -0.636291802, -0.1047334, 0.0226228014, -0.0031447683, 0.000206504104}
+	tanhPoly     = [5]float32{-0.333332807, 0.133313924, -0.0537345596, 0.0206195973, -0.00568068633}
+)
+
+var inf32 = float32(math.Inf(1))
+
+// Exp32 is exp for one number, as the portable Exp computes it.
+func Exp32(x float32) float32 { return exp32(x) }
+
+// exp32 writes x = n·ln2 + r and sums a polynomial in r, the way of Cody and
+// Waite. Its error is below 2 units in the last place.
+func exp32(x float32) float32 {
+	if x < expMin {
+		return 0
+	}
+	if !(x <= expMax) {
+		return x + inf32 // infinite, or NaN
+	}
+	t := float32(x*log2e) + roundMagic
+	n := t - roundMagic
+	r := x - float32(n*ln2Hi)
+	r -= float32(n * ln2Lo)
+	q := horner(expPoly[:], r)
+	p := float32(q*float32(r*r)) + r
+	p += 1
+	return math.Float32frombits(math.Float32bits(p) + math.Float32bits(t)<<23)
+}
+
+func horner(c []float32, x float32) float32 {
+	q := c[len(c)-1]
+	for i := len(c) - 2; i >= 0; i-- {
+		q = float32(q*x) + c[i]
+	}
+	return q
+}
+
+func erf32(x float32) float32 {
+	z := abs32(x)
+	if z < erfSplit {
+		return float32(horner(erfPoly[:], float32(x*x))*x) + x
+	}
+	if z > erfMax {
+		z = erfMax
+	}
+	return copysign32(1-exp32(horner(erfLargePoly[:], z)), x)
+}
+
+func tanh32(x float32) float32 {
+	z := abs32(x)
+	if z < tanhSplit {
+		s := float32(x * x)
+		return float32(float32(horner(tanhPoly[:], s)*s)*x) + x
+	}
+	return copysign32(1-2/(exp32(z+z)+1), x)
+}
+
+func sigmoid32(x float32) float32 { return 1 / (1 + exp32(-x)) }
+
+func abs32(x float32) float32 { return math.Float32frombits(math.Float32bits(x) &^ (1 << 31)) }
+
+func copysign32(x, sign float32) float32 {
+	const s = 1 << 31
+	return math.Float32frombits(math.Float32bits(x)&^s | math.Float32bits(sign)&s)
+}
