@@ -125,3 +125,18 @@ func dotRowsGeneric(c []float32, cStride int, a []float32, aStride int, b []floa
 		}
 	}
 }
+
+var peakSink float32
+
+func peakGeneric(rounds int) int {
+	var a, b, c, d float32
+	x := peakSink
+	for range rounds {
+		a += float32(x * x)
+		b += float32(x * x)
+		c += float32(x * x)
+		d += float32(x * x)
+	}
+	peakSink = a + b + c + d
+	return rounds * 4 * 2
+}

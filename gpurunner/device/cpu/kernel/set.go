@@ -28,6 +28,10 @@ type Products struct {
 	Rows int
 	// MatMul computes one tile of C. See [Tile].
 	MatMul func(t *Tile)
+	// Peak runs rounds of multiply-adds on registers alone, the most that one
+	// thread can do, and returns how many floating-point operations they are:
+	// the yardstick of every benchmark. rounds ≤ 10000.
+	Peak func(rounds int) (flops int)
 	// DotRows computes c [m,n] = a [m,k] · b [n,k]ᵀ, or adds it to c, lanes
 	// along k: the form for few columns n and a row-major b, such as a LoRA's
 	// down factor. Strides are in elements. Per element the sum has 16 lanes
@@ -192,6 +196,7 @@ func generic() *Set {
 		Name: "generic",
 		Products: Products{
 			Rows:    4,
+			Peak:    peakGeneric,
 			MatMul:  matMulGeneric,
 			DotRows: dotRowsGeneric,
 		},
