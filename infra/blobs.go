@@ -29,7 +29,7 @@ type Blobs interface {
 	// Get opens a generation, or a range of it. The caller closes Blob.Body; it
 	// fails early, with an error other than io.EOF, if the bytes end too soon.
 	// Errors: ErrNotFound (also for a generation that is gone), ErrInvalid (the
-	// range begins behind the end).
+	// range begins at or behind the end, and not at 0).
 	Get(ctx context.Context, key string, o GetOptions) (*Blob, error)
 
 	// Stat is Get without the bytes. generation "" means the current one.
@@ -89,6 +89,21 @@ type Presigner interface {
 	// judges too. May be called again.
 	PresignPut(ctx context.Context, key string, ttl time.Duration, maxSize int64) (url string, err error)
 }
+
+// WithPublicURL tells PresignPut which base URL ("https://host:port", no slash at
+// the end) this client reaches the service by. Adapters whose store has an
+// address of its own (S3) ignore it.
+func WithPublicURL(ctx context.Context, base string) context.Context {
+	return context.WithValue(ctx, publicURL{}, base)
+}
+
+// PublicURL is what WithPublicURL said, or "".
+func PublicURL(ctx context.Context) string {
+	base, _ := ctx.Value(publicURL{}).(string)
+	return base
+}
+
+type publicURL struct{}
 
 // Page is one page of a list. Next is the cursor of the following page, "" at the end.
 type Page[T any] struct {

@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 )
 
+// MaxCollection is the limit of a collection's name in bytes.
+const MaxCollection = 200
+
 // Documents holds small values: tokens' hashes, owners' settings, the registry of
-// files, trained models. A collection is a name of at most 200 bytes ("tokens",
+// files, trained models. A collection is a name of at most MaxCollection bytes ("tokens",
 // "files/alice"); a key is 1 to MaxKey bytes of UTF-8 in any form.
 type Documents interface {
 	// Get sees every write answered before. ErrNotFound.
