@@ -1,0 +1,205 @@
+package cpu
+
+import (
+	"math"
+	"unsafe"
+
+	"github.com/lowrank/lowrank/gpurunner/device"
+	"github.com/lowrank/lowrank/gpurunner/device/cpu/kernel"
+)
+
+// Tiles of attention. With up to keyTile keys the online softmax is the plain
+// one.
+const (
+	queryTile = 56
+	keyTile   = 256
+)
+
+// attention is the task of Attention, by online softmax (Dao et al.,
+// arXiv:2205.14135) with the key tiles in order. A chunk is a query tile of
+// one sample and head.
+type attention struct {
+	d          *Device
+	o, q, k, v matrix
+	lse        []float32 // [Batch,Heads,TQ] or nil
+	g          device.AttentionGeom
+	keys       []float32 // [Batch·Heads][⌈TK/32⌉][Dim][32]
+	tiles      int       // of queries
+}
+
+// packKeys is the task of turning the keys, or values, of every head into
+// panels. A chunk is a key tile of one sample and head.
+type packKeys struct {
+	d     *Device
+	dst   []float32
+	src   matrix
+	g     device.AttentionGeom
+	tiles int
+}
+
+func (t *packKeys) run(_ *worker, chunk int) {
+	g := &t.g
+	bh, k0 := chunk/t.tiles, chunk%t.tiles*keyTile
+	n := min(keyTile, g.TK-k0)
+	src := t.src.p[(bh/g.Heads*g.TK+k0)*t.src.stride+bh%g.Heads*g.Dim:]
+	dst := t.dst[bh*kernel.PanelLen(g.TK, g.Dim)+k0*g.Dim:]
+	t.d.kernels.Pack(dst, src, t.src.stride, n, g.Dim)
+}
+
+func (d *Device) packKeys(dst []float32, src matrix, g device.AttentionGeom) {
+	t := &d.tasks.packKeys
+	*t = packKeys{d: d, dst: dst, src: src, g: g, tiles: ceil(g.TK, keyTile)}
+	d.fork(t, g.Batch*g.Heads*t.tiles, 2*len(dst))
+}
+
+func checkAttention(op string, g device.AttentionGeom) {
+	if g.Batch < 0 || g.Heads < 0 || g.Dim < 1 || g.TQ < 0 || g.TK < 0 || !(g.Scale >= 0) {
+		badGeometry(op, g, "impossible")
+	}
+}
+
+// Attention implements device.Attentions.
+func (d *Device) Attention(o device.Matrix, lse device.Array, q, k, v device.Matrix, g device.AttentionGeom) {
+	const op = "Attention"
+	checkAttention(op, g)
+	t := &d.tasks.attention
+	width := g.Heads * g.Dim
+	*t = attention{d: d, g: g, tiles: ceil(g.TQ, queryTile),
+		o:   d.matOf(op, "o", o, g.Batch*g.TQ, width),
+		q:   d.matOf(op, "q", q, g.Batch*g.TQ, width),
+		k:   d.matOf(op, "k", k, g.Batch*g.TK, width),
+		v:   d.matOf(op, "v", v, g.Batch*g.TK, width),
+		lse: d.optional(op, "lse", lse, g.Batch*g.Heads*g.TQ),
+	}
+	heads := g.Batch * g.Heads
+	if heads*g.TQ == 0 {
+		return
+	}
+	buf, keys := d.temp(heads * kernel.PanelLen(g.TK, g.Dim))
+	if buf == nil {
+		return
+	}
+	t.keys = keys
+	d.packKeys(keys, t.k, g)
+	if d.scratch(queryTile * (keyTile + 2)) {
+		d.fork(t, heads*t.tiles, 2*heads*g.TQ*max(g.TK, 1)*g.Dim)
+	}
+	d.Release(buf)
+}
+
+func (t *attention) run(w *worker, chunk int) {
+	g, set := &t.g, t.d.kernels
+	bh, q0 := chunk/t.tiles, chunk%t.tiles*queryTile
+	b, head := bh/g.Heads, bh%g.Heads*g.Dim
+	m := min(queryTile, g.TQ-q0)
+	s := w.scratch[:queryTile*keyTile]
+	top := w.scratch[queryTile*keyTile:][:queryTile] // largest score yet, scaled
+	sum := w.scratch[queryTile*(keyTile+1):][:queryTile]
+	q := t.q.p[(b*g.TQ+q0)*t.q.stride+head:]
+	o := t.o.p[(b*g.TQ+q0)*t.o.stride+head:]
+	keys := t.keys[bh*kernel.PanelLen(g.TK, g.Dim):]
+	for i := range m {
+		top[i], sum[i] = float32(math.Inf(-1)), 0
+	}
+	last := g.TK // keys that the tile's last query sees
+	if g.Causal {
+		last = min(last, q0+m)
+	}
+	for k0 := 0; k0 < last; k0 += keyTile {
+		n := min(keyTile, last-k0)
+		t.d.scores(w, s, q, t.q.stride, keys[k0*g.Dim:], m, n, g.Dim)
+		for i := range m {
+			row := s[i*keyTile:][:n]
+			seen := n
+			if g.Causal {
+				seen = min(max(q0+i+1-k0, 0), n)
+				clear(row[seen:])
+				row = row[:seen]
+				if seen == 0 {
+					continue
+				}
+			}
+			high := max(top[i], g.Scale*set.Max(row))
+			if k0 > 0 && high > top[i] {
+				fade := kernel.Exp32(top[i] - high)
+				sum[i] *= fade
+				or := o[i*t.o.stride:][:g.Dim]
+				set.Scale(or, fade, or)
+			}
+			top[i] = high
+			sum[i] += set.ExpSum(row, row, g.Scale, high)
+		}
+		t.weigh(w, o, s, t.v.p[(b*g.TK+k0)*t.v.stride+head:], m, n, k0 > 0)
+	}
+	for i := range m {
+		or := o[i*t.o.stride:][:g.Dim]
+		if sum[i] == 0 {
+			clear(or)
+		} else {
+			set.Scale(or, 1/sum[i], or)
+		}
+		if t.lse != nil {
+			t.lse[bh*g.TQ+q0+i] = top[i] + float32(logE(float64(sum[i])))
+		}
+	}
+}
+
+// scores computes s [m,n], rows keyTile apart, = q·kᵀ for keys in panels.
+func (d *Device) scores(w *worker, s, q []float32, qStride int, keys []float32, m, n, dim int) {
+	tile := &w.tile
+	w.segs = sized(w.segs, 1)
+	for j := 0; j < n; j += kernel.Panel {
+		*tile = kernel.Tile{C: &s[j], CStride: keyTile, M: m, N: min(kernel.Panel, n-j), Segments: w.segs}
+		for k := 0; k < dim; k += kernel.BlockK {
+			w.segs[0] = kernel.Segment{
+				A: &q[k], ARow: qStride, ACol: 1,
+				B: unsafe.Pointer(&keys[j*dim+k*kernel.Panel]), BRow: kernel.Panel,
+				K: min(kernel.BlockK, dim-k),
+			}
+			d.kernels.MatMul(tile)
+			tile.Accumulate = true
+		}
+	}
+}
+
+// weigh computes o [m,Dim] = p·v, or adds it, for p [m,n] with rows keyTile
+// apart and the values in place.
+func (t *attention) weigh(w *worker, o, p, v []float32, m, n int, add bool) {
+	t.d.inPlace(w, o, t.o.stride, kernel.Segment{
+		A: &p[0], ARow: keyTile, ACol: 1, BRow: t.v.stride, K: n,
+	}, v, m, t.g.Dim, add)
+}
+
+// inPlace computes c [m,n] = A·b, or adds it, for the A of s and b in place.
+func (d *Device) inPlace(w *worker, c []float32, cStride int, s kernel.Segment, b []float32, m, n int, add bool) {
+	tile := &w.tile
+	w.segs = sized(w.segs, 1)
+	for j := 0; j < n; j += kernel.Panel {
+		s.B = unsafe.Pointer(&b[j])
+		w.segs[0] = s
+		*tile = kernel.Tile{C: &c[j], CStride: cStride, M: m, N: min(kernel.Panel, n-j),
+			Segments: w.segs, Accumulate: add}
+		d.kernels.MatMul(tile)
+	}
+}
+
+// logE is the natural logarithm in plain products and sums, for the same bits
+// everywhere; its relative error is below 1e-12.
+func logE(x float64) float64 {
+	if x <= 0 {
+		return math.Inf(-1)
+	}
+	frac, exp := math.Frexp(x)
+	if frac < math.Sqrt2/2 {
+		frac *= 2
+		exp--
+	}
+	// log(frac) = 2·atanh(s), |s| ≤ 0.1716
+	s := (frac - 1) / (frac + 1)
+	s2 := float64(s * s)
+	sum := 0.0
+	for n := 17; n >= 3; n -= 2 {
+		sum = float64(sum+1/float64(n)) * s2
+	}
+	return float64(float64(exp)*math.Ln2) + float64(2*float64(s*(1+sum)))
+}

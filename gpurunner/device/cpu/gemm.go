@@ -1,0 +1,201 @@
+package cpu
+
+import (
+	"unsafe"
+
+	"github.com/lowrank/lowrank/gpurunner/device/cpu/kernel"
+)
+
+// piece is a part of the sum of a product: k terms, starting at number from of
+// a tap. Linear layers have one tap, convolutions one per kernel position.
+// a is the offset of A's first element from the base of its run.
+type piece struct {
+	a         int
+	tap, from int
+	k         int
+	last      bool // of a group: at most kernel.BlockK terms summed in one chain
+}
+
+// cutTap appends the pieces of one tap of k terms, a row-major A at offset a.
+// Pieces are even, so that no group is a short remainder, and start at
+// multiples of a panel's width, so that transposed panels can be cut there.
+func cutTap(p []piece, a, aCol, tap, k int) []piece {
+	if k == 0 {
+		return p
+	}
+	parts := (k + kernel.BlockK - 1) / kernel.BlockK
+	size := k
+	if parts > 1 {
+		size = roundUp((k+parts-1)/parts, kernel.Panel)
+	}
+	for from := 0; from < k; from += size {
+		p = append(p, piece{a: a + from*aCol, tap: tap, from: from, k: min(size, k-from)})
+	}
+	return p
+}
+
+// group marks the ends of groups.
+func group(p []piece) {
+	sum := 0
+	for i := range p {
+		sum += p[i].k
+		p[i].last = i+1 == len(p) || sum+p[i+1].k > kernel.BlockK
+		if p[i].last {
+			sum = 0
+		}
+	}
+}
+
+// source says how a product finds its B operand.
+type source uint8
+
+const (
+	panels     source = iota // of a frozen weight
+	transposed               // the same weight, transposed on the fly
+	rows                     // live [K,N]
+	columns                  // live [N,K]
+)
+
+// operand is the B of a product.
+type operand struct {
+	from  source
+	w     *weight
+	live  matrix
+	widen bool // half types go through scratch rather than be converted in registers
+	pack  bool // live rows are copied to a panel
+}
+
+// scratchB is the scratch that prepare needs, in floats: one group of a panel
+// in f32, and once more in a half type.
+const scratchB = kernel.BlockK * kernel.Panel * 3 / 2
+
+// prepare points segs at the pieces' rows of panel number j, n columns of
+// which are in use.
+func (b *operand) prepare(set *kernel.Set, segs []kernel.Segment, pieces []piece, j, n int, scratch []float32) {
+	switch b.from {
+	case panels:
+		b.w.panel(set, segs, pieces, j, b.widen, scratch)
+	case transposed:
+		b.w.panelTransposed(set, segs, pieces, j, scratch)
+	case rows:
+		at := 0
+		for i, p := range pieces {
+			src := b.live.p[p.from*b.live.stride+j*kernel.Panel:]
+			s := &segs[i]
+			s.Type, s.K = kernel.F32, p.k
+			if !b.pack {
+				s.B, s.BRow = unsafe.Pointer(&src[0]), b.live.stride
+				continue
+			}
+			dst := scratch[at*kernel.Panel:]
+			for k := range p.k {
+				copy(dst[k*kernel.Panel:k*kernel.Panel+n], src[k*b.live.stride:])
+			}
+			s.B, s.BRow = unsafe.Pointer(&dst[0]), kernel.Panel
+			at += p.k
+		}
+	case columns:
+		at := 0
+		for i, p := range pieces {
+			dst := scratch[at*kernel.Panel:]
+			set.Transpose(dst, kernel.Panel, b.live.p[j*kernel.Panel*b.live.stride+p.from:], b.live.stride, n, p.k)
+			segs[i].B, segs[i].BRow, segs[i].Type, segs[i].K = unsafe.Pointer(&dst[0]), kernel.Panel, kernel.F32, p.k
+			at += p.k
+		}
+	}
+}
+
+// low is a device.Low in memory: h [M,r]; up is [N,r], or, back, [r,N].
+type low struct {
+	h, up matrix
+	back  bool
+}
+
+// grid is where the rows of A and C of a product lie: runs of m rows each.
+type grid struct {
+	a          *float32
+	aRow, aCol int // elements between neighbours
+	aRun       int // between runs
+	c          *float32
+	cStride    int
+	cRun       int
+	runs, m    int
+	lowRow     int // row of the low-rank h that belongs to the first row
+}
+
+// multiply computes all of the grid's rows of panel j of C, n columns wide,
+// overwriting C.
+func (d *Device) multiply(w *worker, g *grid, b *operand, pieces []piece, lows []low, j, n int, scratch []float32) {
+	t := &w.tile
+	t.N, t.M, t.CStride, t.Row = n, g.m, g.cStride, 0
+	t.Accumulate = false
+	for len(pieces) > 0 {
+		end := 1
+		for !pieces[end-1].last {
+			end++
+		}
+		part := pieces[:end]
+		pieces = pieces[end:]
+		w.segs = sized(w.segs, end)
+		b.prepare(d.kernels, w.segs, part, j, n, scratch)
+		for i := range w.segs {
+			w.segs[i].ARow, w.segs[i].ACol = g.aRow, g.aCol
+		}
+		t.Segments = w.segs
+		for r := range g.runs {
+			for i := range w.segs {
+				w.segs[i].A = at(g.a, r*g.aRun+part[i].a)
+			}
+			t.C = at(g.c, r*g.cRun)
+			d.kernels.MatMul(t)
+		}
+		t.Accumulate = true
+	}
+	for i := range lows {
+		d.multiplyLow(w, g, &lows[i], j, n, scratch)
+	}
+	if !t.Accumulate {
+		for r := range g.runs {
+			for m := range g.m {
+				clear(unsafe.Slice(at(g.c, r*g.cRun+m*g.cStride), n))
+			}
+		}
+	}
+}
+
+func (d *Device) multiplyLow(w *worker, g *grid, l *low, j, n int, scratch []float32) {
+	t := &w.tile
+	w.segs = sized(w.segs, 1)
+	s := &w.segs[0]
+	s.Type, s.ARow, s.ACol = kernel.F32, l.h.stride, 1
+	t.Segments = w.segs
+	for from := 0; from < l.h.cols; from += kernel.BlockK {
+		s.K = min(kernel.BlockK, l.h.cols-from)
+		if l.back {
+			s.B, s.BRow = unsafe.Pointer(&l.up.p[from*l.up.stride+j*kernel.Panel]), l.up.stride
+		} else {
+			d.kernels.Transpose(scratch, kernel.Panel, l.up.p[j*kernel.Panel*l.up.stride+from:], l.up.stride, n, s.K)
+			s.B, s.BRow = unsafe.Pointer(&scratch[0]), kernel.Panel
+		}
+		for r := range g.runs {
+			s.A = &l.h.p[(g.lowRow+r*g.m)*l.h.stride+from]
+			t.C = at(g.c, r*g.cRun)
+			d.kernels.MatMul(t)
+		}
+		t.Accumulate = true
+	}
+}
+
+// at returns p + i elements.
+func at(p *float32, i int) *float32 {
+	return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*i))
+}
+
+func sized[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n, 2*n)
+	}
+	return s[:n]
+}
+
+func ceil(a, b int) int { return (a + b - 1) / b }

@@ -1,0 +1,165 @@
+package cpu
+
+import (
+	"github.com/lowrank/lowrank/gpurunner/device"
+	"github.com/lowrank/lowrank/gpurunner/device/cpu/kernel"
+)
+
+// product is the task of Linear, LinearBack and MatMul: y [M,N] = epi(A·B).
+// A chunk is a block of rows by a block of panels.
+type product struct {
+	d        *Device
+	a        matrix
+	aRow     int
+	aCol     int
+	b        operand
+	pieces   []piece
+	lows     []low
+	epi      epilogue
+	rows     int // of y per chunk
+	panels   int // of B per chunk
+	rowParts int
+}
+
+// Rows and panels of a chunk. Enough rows that widening or transposing a panel
+// costs little beside using it, few enough that their block of A stays in L2.
+const (
+	chunkRows   = 224
+	chunkPanels = 10
+	wantChunks  = 16 // enough for any number of workers to share evenly
+	smallRows   = 64 // up to here halves are converted in registers
+)
+
+// Linear implements device.Products.
+func (d *Device) Linear(y, x device.Matrix, w device.Weight, lows []device.Low, epi device.Epilogue) {
+	const op = "Linear"
+	t := &d.tasks.product
+	wt := d.weight(op, w)
+	if wt.taps != 1 {
+		badKernel(op, wt)
+	}
+	ym := d.matOf(op, "y", y, x.Rows, wt.out)
+	t.a = d.matOf(op, "x", x, x.Rows, wt.in)
+	t.aRow, t.aCol = t.a.stride, 1
+	t.b = operand{from: panels, w: wt, widen: x.Rows > smallRows}
+	t.lows = d.lows(op, t.lows[:0], lows, ym, false)
+	t.epi = d.epilogue(op, epi, ym, 1)
+	t.pieces = cutTap(t.pieces[:0], 0, 1, 0, wt.in)
+	t.start(d, wt.in)
+}
+
+// LinearBack implements device.Products.
+func (d *Device) LinearBack(dx, dy device.Matrix, w device.Weight, lows []device.Low, beta float32) {
+	const op = "LinearBack"
+	t := &d.tasks.product
+	wt := d.weight(op, w)
+	if wt.taps != 1 {
+		badKernel(op, wt)
+	}
+	ym := d.matOf(op, "dx", dx, dy.Rows, wt.in)
+	t.a = d.matOf(op, "dy", dy, dy.Rows, wt.out)
+	t.aRow, t.aCol = t.a.stride, 1
+	t.b = operand{from: transposed, w: wt}
+	t.lows = d.lows(op, t.lows[:0], lows, ym, true)
+	t.epi = d.epilogue(op, device.Epilogue{Beta: beta}, ym, 1)
+	t.pieces = cutTap(t.pieces[:0], 0, 1, 0, wt.out)
+	t.start(d, wt.out)
+}
+
+// MatMul implements device.Products.
+func (d *Device) MatMul(c, a, b device.Matrix, transA, transB bool, alpha float32, epi device.Epilogue) {
+	const op = "MatMul"
+	t := &d.tasks.product
+	t.a = d.mat(op, "a", a)
+	t.aRow, t.aCol = t.a.stride, 1
+	m, k := a.Rows, a.Cols
+	if transA {
+		m, k = k, m
+		t.aRow, t.aCol = 1, t.a.stride
+	}
+	n := b.Cols
+	t.b = operand{from: rows, pack: m > smallRows}
+	if transB {
+		n = b.Rows
+		t.b.from = columns
+		t.b.live = d.matOf(op, "b", b, n, k)
+	} else {
+		t.b.live = d.matOf(op, "b", b, k, n)
+	}
+	ym := d.matOf(op, "c", c, m, n)
+	t.lows = t.lows[:0]
+	t.epi = d.epilogue(op, epi, ym, alpha)
+	t.pieces = cutTap(t.pieces[:0], 0, t.aCol, 0, k)
+	t.start(d, k)
+}
+
+// lows finds the low-rank terms of a product with result y.
+func (d *Device) lows(op string, dst []low, src []device.Low, y matrix, back bool) []low {
+	for _, l := range src {
+		h := d.matOf(op, "h", l.H, y.rows, l.H.Cols)
+		if h.cols == 0 {
+			continue
+		}
+		var up matrix
+		if back {
+			up = d.matOf(op, "down", l.Up, h.cols, y.cols)
+		} else {
+			up = d.matOf(op, "up", l.Up, y.cols, h.cols)
+		}
+		dst = append(dst, low{h: h, up: up, back: back})
+	}
+	return dst
+}
+
+// start cuts y into chunks, by shape alone, and runs them.
+func (t *product) start(d *Device, k int) {
+	t.d = d
+	group(t.pieces)
+	m, n := t.epi.y.rows, t.epi.y.cols
+	if m == 0 || n == 0 {
+		return
+	}
+	all := ceil(n, kernel.Panel)
+	t.rows, t.panels = min(m, chunkRows), min(all, chunkPanels)
+	for ceil(m, t.rows)*ceil(all, t.panels) < wantChunks {
+		if t.panels > 1 {
+			t.panels = (t.panels + 1) / 2
+		} else if t.rows > 56 {
+			t.rows = roundUp(t.rows/2, 28)
+		} else {
+			break
+		}
+	}
+	t.rows = ceil(m, ceil(m, t.rows)) // even parts
+	t.rowParts = ceil(m, t.rows)
+	need := scratchB
+	if !t.epi.direct {
+		need += t.rows * t.panels * kernel.Panel
+	}
+	if d.scratch(need) {
+		d.fork(t, t.rowParts*ceil(all, t.panels), m*n*max(k, 1))
+	}
+}
+
+func (t *product) run(w *worker, chunk int) {
+	y := &t.epi.y
+	m0 := chunk % t.rowParts * t.rows
+	j0 := chunk / t.rowParts * t.panels
+	m := min(t.rows, y.rows-m0)
+	n0 := j0 * kernel.Panel
+	n := min(t.panels*kernel.Panel, y.cols-n0)
+	c, cStride := w.scratch[scratchB:], t.panels*kernel.Panel
+	if t.epi.direct {
+		c, cStride = y.p[m0*y.stride+n0:], y.stride
+	}
+	g := &w.grid
+	*g = grid{aRow: t.aRow, aCol: t.aCol, cStride: cStride, runs: 1, m: m, lowRow: m0}
+	if len(t.pieces) > 0 {
+		g.a = &t.a.p[m0*t.aRow]
+	}
+	for at := 0; at < n; at += kernel.Panel {
+		g.c = &c[at]
+		t.d.multiply(w, g, &t.b, t.pieces, t.lows, j0+at/kernel.Panel, min(kernel.Panel, n-at), w.scratch)
+	}
+	t.epi.store(t.d.kernels, c, cStride, m0, n0, m, n)
+}

@@ -1,0 +1,30 @@
+//go:build unix
+
+package cpu
+
+import "golang.org/x/sys/unix"
+
+// Anonymous is memory mapped from nowhere, in large pages where the system
+// has them.
+type Anonymous struct{}
+
+var _ Pages = Anonymous{}
+
+// Map implements Pages.
+func (Anonymous) Map(size int) ([]byte, error) {
+	p, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		return nil, err
+	}
+	if size >= hugePage {
+		adviseHuge(p)
+	}
+	return p, nil
+}
+
+// Unmap implements Pages.
+func (Anonymous) Unmap(p []byte) {
+	if err := unix.Munmap(p); err != nil {
+		panic("cpu: unmap: " + err.Error())
+	}
+}
