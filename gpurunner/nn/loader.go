@@ -152,6 +152,7 @@ func (l *Loader) matrix(name string, wants ...[]int) (w autodiff.Weight) {
 		l.Fail(fmt.Errorf("weight %q: %w", l.Path(name), err))
 		return w
 	}
+	l.forget(l.Path(name))
 	w.Packed = packed
 	l.shared.packed = append(l.shared.packed, packed)
 	return w

@@ -1,0 +1,87 @@
+// Package enginetest runs the engine's tests over every device and kernel set
+// that the machine has. It is for tests only.
+package enginetest
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/lowrank/lowrank/gpurunner/device"
+	"github.com/lowrank/lowrank/gpurunner/device/cpu"
+	"github.com/lowrank/lowrank/gpurunner/nn"
+	"github.com/lowrank/lowrank/gpurunner/safetensors"
+	"github.com/lowrank/lowrank/gpurunner/tensor"
+)
+
+// Each runs test with a pool on each device: the processor with each of its
+// kernel sets, freed memory full of NaN. What a test allocates it must give
+// back.
+func Each(t *testing.T, test func(t *testing.T, pool *tensor.Pool)) {
+	t.Helper()
+	for _, kernels := range cpu.KernelSets() {
+		t.Run(kernels, func(t *testing.T) {
+			dev, err := cpu.New(cpu.Options{Kernels: kernels, Poison: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			Check(t, dev, test)
+		})
+	}
+}
+
+// Check runs test on dev and sees to it that all memory comes back.
+func Check(t *testing.T, dev device.Device, test func(t *testing.T, pool *tensor.Pool)) {
+	t.Helper()
+	pool := tensor.NewPool(dev)
+	before := dev.Stats().Live
+	test(t, pool)
+	if t.Failed() {
+		return
+	}
+	if n := pool.Live(); n != 0 {
+		t.Errorf("%d tensors were not released", n)
+	}
+	if after := dev.Stats().Live; after != before {
+		t.Errorf("%d bytes of device memory were not given back", after-before)
+	}
+}
+
+// Pool returns a pool on the machine's best kernels.
+func Pool(t testing.TB) *tensor.Pool {
+	t.Helper()
+	dev, err := cpu.New(cpu.Options{Poison: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tensor.NewPool(dev)
+}
+
+// Open returns the only .safetensors file of a model's folder as a source.
+func Open(t testing.TB, dir string) nn.Source {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.safetensors"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%s holds %d .safetensors files, want one (%v)", dir, len(files), err)
+	}
+	f, err := safetensors.Open(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return nn.FromTensors(f)
+}
+
+// Read returns a file's contents.
+func Read(t testing.TB, path ...string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(path...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TapName is the name under which the expected numbers keep a module's output.
+func TapName(path string) string { return "tap." + strings.TrimPrefix(path, "text_model.") }
