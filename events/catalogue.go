@@ -144,9 +144,10 @@ func (c *Catalogue) FindVersion(id string) (BuiltIn, CatalogueVersion, bool) {
 	return BuiltIn{}, CatalogueVersion{}, false
 }
 
-// TrainedVersionID is the id of the version that a training makes: 64 hex digits of what it draws with.
-func TrainedVersionID(base BaseLimits, weightsSHA256, destination string) string {
-	h := sha256.Sum256([]byte(fmt.Sprintf("lowrank trained version 1\n%s\n%s\n%s\n%s", base.Name, base.SHA256, weightsSHA256, destination)))
+// TrainedVersionID is the id of the version that a training makes: 64 hex digits, the same whenever the same
+// job makes it.
+func TrainedVersionID(j *Job, weightsSHA256 string) string {
+	h := sha256.Sum256([]byte(fmt.Sprintf("lowrank trained version 1\n%s\n%s\n%s\n%s", j.ID, j.Base, weightsSHA256, j.Destination)))
 	return hex.EncodeToString(h[:])
 }
 

@@ -1,0 +1,22 @@
+// Package predictions keeps jobs: it turns events.Job into records of infra.Jobs and back, and does
+// every change of a job as a loop of read, pure transition, conditional write. Handlers
+// (functions/) and runners (gpurunner/) both go through it, so that the rules stand once.
+//
+// A handler makes jobs (Create, Enqueue), shows them (Load, View) and ends them (Cancel, Remove). A
+// runner begins with Start, which gives it a Run: the right to write one job while its lease lasts.
+// All that a Run writes is fenced by that lease: a runner that was thought dead writes nothing.
+//
+// # The life of a message
+//
+// A job's message may come twice or after the job has ended. The runner asks Start and then
+//
+//   - acknowledges it on events.ErrTerminal (the job has ended), events.ErrLeased (another runner has
+//     it; if that one dies the sweep sends a fresh message) and infra.ErrNotFound (deleted);
+//   - keeps it leased while it works, and acknowledges it after Succeed, Fail or HandBack;
+//   - leaves it when it crashes: it comes back, and after infra.MaxReceives deaths it is a dead letter.
+//
+// # What it is not
+//
+// It knows nothing of HTTP and nothing of what a job computes. infra/registry keeps models, files,
+// uploads and tokens.
+package predictions

@@ -1,0 +1,250 @@
+package predictions
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/lowrank/lowrank/events"
+	"github.com/lowrank/lowrank/infra"
+)
+
+// QueueName is the queue that a program's jobs go through.
+func QueueName(p events.Program) string {
+	if p.Trains() {
+		return infra.TrainingQueue
+	}
+	return infra.PredictionQueue
+}
+
+// Enqueue sends the job's message and notes that it did. It may be called again: a message more does
+// no harm. If it fails, or its caller dies, the sweep sends the message.
+func (s *Store) Enqueue(ctx context.Context, id events.JobID, p events.Program) error {
+	body, err := events.Marshal(events.NewRunJob(id))
+	if err != nil {
+		return err
+	}
+	q := s.queues.Queue(QueueName(p))
+	if err := retry(ctx, s.clock, func() error { return q.Send(ctx, body, 0) }); err != nil {
+		return err
+	}
+	_, err = s.Change(ctx, id, func(j *events.Job) error {
+		if j.Status.Terminal() || j.Lease != nil {
+			return errNoChange // a runner was quicker
+		}
+		j.QueuedAt = events.At(s.clock.Now())
+		return nil
+	})
+	if errors.Is(err, infra.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// Arrived frees the jobs that wait for an upload and queues them, pinned to the generation that
+// arrived: a second PUT changes nothing for them. Called again it does nothing.
+func (s *Store) Arrived(ctx context.Context, o events.ObjectCreated) error {
+	var waiting []infra.Record
+	err := retry(ctx, s.clock, func() (err error) {
+		waiting, err = s.index.ByUpload(ctx, o.Key)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, r := range waiting {
+		j, err := s.Change(ctx, events.JobID(r.ID), func(j *events.Job) error {
+			if j.Status.Terminal() || j.WaitsFor != o.Key {
+				return errNoChange
+			}
+			j.WaitsFor = ""
+			for i := range j.Sources {
+				if j.Sources[i].Key == o.Key && j.Sources[i].Generation == "" {
+					j.Sources[i].Generation = o.Generation
+				}
+			}
+			return nil
+		})
+		if errors.Is(err, infra.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if !j.Status.Terminal() && j.WaitsFor == "" && j.QueuedAt.IsZero() {
+			if err := s.Enqueue(ctx, j.ID, j.Program); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Cancel ends the job at its owner's wish. One that has ended stays as it is, and that is no error.
+func (s *Store) Cancel(ctx context.Context, id events.JobID) (events.Job, error) {
+	return s.Change(ctx, id, func(j *events.Job) error {
+		if j.Cancel(s.clock.Now()) != nil {
+			return errNoChange
+		}
+		return nil
+	})
+}
+
+// Remove deletes the job with its log, outputs, checkpoint and the version it made. From the first
+// moment on no one sees it; if the call dies in the middle the sweep finishes it.
+func (s *Store) Remove(ctx context.Context, id events.JobID) error {
+	_, err := s.Change(ctx, id, func(j *events.Job) error {
+		_ = j.Cancel(s.clock.Now()) // has ended already: as well
+		j.Deleted = true
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return s.finishRemoval(ctx, id)
+}
+
+// finishRemoval removes what a deleted job leaves; the record goes last.
+func (s *Store) finishRemoval(ctx context.Context, id events.JobID) error {
+	j, _, err := s.get(ctx, id)
+	if errors.Is(err, infra.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.removeBlobs(ctx, j.OutputKeyPrefix()); err != nil {
+		return err
+	}
+	keys := []string{j.CheckpointKey()}
+	if j.Checkpoint != "" {
+		keys = append(keys, j.Checkpoint)
+	}
+	for _, key := range keys {
+		if err := retry(ctx, s.clock, func() error { return s.blobs.Delete(ctx, key) }); err != nil {
+			return err
+		}
+	}
+	if j.NewVersion != "" {
+		if err := s.removeVersion(ctx, &j); err != nil {
+			return err
+		}
+	}
+	if err := retry(ctx, s.clock, func() error { return s.logs.Delete(ctx, string(id)) }); err != nil {
+		return err
+	}
+	return retry(ctx, s.clock, func() error { return s.jobs.Delete(ctx, string(id), infra.AnyVersion) })
+}
+
+// removeBlobs deletes every blob under a prefix.
+func (s *Store) removeBlobs(ctx context.Context, prefix string) error {
+	for {
+		var page infra.Page[infra.BlobInfo]
+		err := retry(ctx, s.clock, func() (err error) {
+			page, err = s.blobs.List(ctx, prefix, "", 0)
+			return err
+		})
+		if err != nil || len(page.Items) == 0 {
+			return err
+		}
+		for _, b := range page.Items {
+			if err := retry(ctx, s.clock, func() error { return s.blobs.Delete(ctx, b.Key) }); err != nil {
+				return err
+			}
+		}
+		if page.Next == "" {
+			return nil
+		}
+	}
+}
+
+// Overdue is one look of the sweep at what is due: uploads that never came, cancellations whose time
+// has come, leases that ran out, messages that were not sent, removals that were not finished. It
+// returns the number of jobs it changed; errors of single jobs are joined, the others are done.
+func (s *Store) Overdue(ctx context.Context) (changed int, err error) {
+	now := s.clock.Now()
+	cursor := ""
+	var errs []error
+	for {
+		page, err := s.index.Due(ctx, now, cursor, 0)
+		if err != nil {
+			return changed, errors.Join(append(errs, err)...)
+		}
+		for _, r := range page.Items {
+			if err := s.overdue(ctx, events.JobID(r.ID)); err != nil && !errors.Is(err, infra.ErrNotFound) {
+				errs = append(errs, err)
+				continue
+			}
+			changed++
+		}
+		if page.Next == "" {
+			return changed, errors.Join(errs...)
+		}
+		cursor = page.Next
+	}
+}
+
+func (s *Store) overdue(ctx context.Context, id events.JobID) error {
+	j, _, err := s.get(ctx, id)
+	if err != nil {
+		return err
+	}
+	if j.Deleted {
+		return s.finishRemoval(ctx, id)
+	}
+	send := false
+	j, err = s.Change(ctx, id, func(j *events.Job) error {
+		now := s.clock.Now()
+		send = false
+		switch {
+		case j.Status.Terminal():
+			return nil // written as it is: that clears what is due
+		case !j.CancelAfter.IsZero() && !now.Before(j.CancelAfter.Time):
+			return j.Cancel(now)
+		case j.WaitsFor != "":
+			if now.Before(j.CreatedAt.Add(UploadDeadline)) {
+				return errNoChange
+			}
+			return j.GiveUp(now, "The zip was not uploaded: nothing was PUT to the upload_url within an hour.")
+		case j.Lease != nil:
+			j.Expire(now)
+			return nil
+		}
+		send = true
+		return nil
+	})
+	if err != nil || !send {
+		return err
+	}
+	return s.Enqueue(ctx, j.ID, j.Program)
+}
+
+// DeadLetters fails the jobs whose messages were given up, unless a fresher message is on its way or a
+// runner holds them. The letters stay where they are, for people to look at.
+func (s *Store) DeadLetters(ctx context.Context, queue string) error {
+	letters, err := s.queues.Queue(queue).DeadLetters(ctx, 1000)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, m := range letters {
+		run, err := events.ParseRunJob(m.Body)
+		if err != nil {
+			continue
+		}
+		j, err := s.Load(ctx, run.ID)
+		if err != nil || j.Status.Terminal() || j.Lease != nil || j.QueuedAt.IsZero() || m.SentAt.Before(j.QueuedAt.Add(-time.Minute)) {
+			continue
+		}
+		_, err = s.Change(ctx, run.ID, func(j *events.Job) error {
+			if j.Status.Terminal() || j.Lease != nil {
+				return errNoChange
+			}
+			return j.GiveUp(s.clock.Now(), "The job stopped every runner that took it and was given up.")
+		})
+		if err != nil && !errors.Is(err, infra.ErrNotFound) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,44 @@
+package registry
+
+import (
+	"context"
+
+	"github.com/lowrank/lowrank/events"
+	"github.com/lowrank/lowrank/infra"
+)
+
+// File is a file that its owner keeps here until deleting it.
+type File struct {
+	ID          string         `json:"id"` // sorts by time
+	Name        string         `json:"name"`
+	ContentType string         `json:"content_type"`
+	Size        int64          `json:"size"`
+	SHA256      string         `json:"sha256"`
+	MD5         string         `json:"md5"`
+	Metadata    map[string]any `json:"metadata"`
+	CreatedAt   events.Time    `json:"created_at"`
+	Key         string         `json:"key"`
+	Generation  string         `json:"generation"`
+}
+
+// AddFile stores a new file's entry; its blob was put before.
+func (r *Registry) AddFile(ctx context.Context, o events.Owner, f File) error {
+	return r.put(ctx, ownerCollection("files", o), f.ID, 0, f)
+}
+
+// File reads an owner's file. infra.ErrNotFound.
+func (r *Registry) File(ctx context.Context, o events.Owner, id string) (File, error) {
+	var f File
+	_, err := r.get(ctx, ownerCollection("files", o), id, &f)
+	return f, err
+}
+
+// Files lists an owner's files, newest first.
+func (r *Registry) Files(ctx context.Context, o events.Owner, cursor string) (infra.Page[File], error) {
+	return list[File](ctx, r, ownerCollection("files", o), "", infra.ListOptions{Cursor: cursor, Reverse: true})
+}
+
+// DeleteFile removes a file's entry; its blob is removed after.
+func (r *Registry) DeleteFile(ctx context.Context, o events.Owner, id string) error {
+	return r.docs.Delete(ctx, ownerCollection("files", o), id, infra.AnyVersion)
+}
