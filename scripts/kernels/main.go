@@ -74,3 +74,5 @@ func begin(c *build.Context, name, signature, doc string) {
 	c.Doc(name + " " + doc)
 	c.Pragma("noescape")
 }
+
+const rodata = attr.RODATA | attr.NOPTR

@@ -25,12 +25,14 @@ func machineSets() []*Set {
 
 func useAVX2(s *Set) {
 	s.Name = "avx2"
+	assemblyAVX2.install(s)
 	s.Rows, s.MatMul = 6, matMulAVX2
 	s.Peak = func(rounds int) int { fmaPeakAVX2(rounds); return rounds * 12 * 8 * 2 }
 }
 
 func useAVX512(s *Set) {
 	s.Name = "avx512"
+	assemblyAVX512.install(s)
 	s.Rows, s.MatMul = 14, matMulAVX512
 	s.Peak = func(rounds int) int { fmaPeakAVX512(rounds); return rounds * 28 * 16 * 2 }
 }

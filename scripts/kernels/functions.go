@@ -1,0 +1,116 @@
+package main
+
+import (
+	op "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// The coefficients of gpurunner/device/cpu/kernel/exp.go, printed by
+// ./coefficients; that package's tests compare the two.
+var (
+	expPoly      = []float32{0.49999994, 0.166665152, 0.0416680872, 0.00836929772, 0.00138382823}
+	erfPoly      = []float32{0.128379166, -0.376126051, 0.112831064, -0.0268191956, 0.00508052483, -0.00064976624}
+	erfLargePoly = []float32{-7.46994265e-05, -1.12819016, -0.636291802, -0.1047334, 0.0226228014, -0.0031447683, 0.000206504104}
+	tanhPoly     = []float32{-0.333332807, 0.133313924, -0.0537345596, 0.0206195973, -0.00568068633}
+)
+
+const (
+	signBit = 1 << 31
+	absBits = 1<<31 - 1
+	inf     = 0x7f800000
+)
+
+// poly evaluates c, lowest order first, by Horner's rule.
+func (v *vec) poly(c []float32, x reg.Register) reg.Register {
+	q := v.copy(v.f(c[len(c)-1]))
+	for i := len(c) - 2; i >= 0; i-- {
+		q = v.fma(q, x, v.f(c[i]))
+	}
+	return q
+}
+
+func (v *vec) neg(x reg.Register) reg.Register { return v.xor(x, v.bits(signBit)) }
+func (v *vec) abs(x reg.Register) reg.Register { return v.and(x, v.bits(absBits)) }
+
+// withSign returns |x| with the sign of s, for x ≥ 0.
+func (v *vec) withSign(x, s reg.Register) reg.Register {
+	return v.or(x, v.and(s, v.bits(signBit)))
+}
+
+func (v *vec) exp(x reg.Register) reg.Register {
+	magic := v.f(12582912)
+	t := v.fma(v.copy(x), v.f(1.44269504), magic)
+	n := v.sub(t, magic)
+	r := v.copy(x)
+	v.subMul(r, n, v.f(0.693359375))
+	v.subMul(r, n, v.f(-2.12194440e-4))
+	q := v.poly(expPoly, r)
+	p := v.add(v.fma(q, v.mul(r, r), r), v.f(1))
+	v.VPSLLD(op.Imm(23), t, t)
+	v.VPADDD(t, p, p)
+	y := v.zeroUnless(notLess, x, v.f(-87), p)
+	return v.where(notLessOrEq, x, v.f(88.72283), v.add(x, v.bits(inf)), y)
+}
+
+func (v *vec) erf(x reg.Register) reg.Register {
+	z := v.abs(x)
+	small := v.fma(v.poly(erfPoly, v.mul(x, x)), x, x)
+	large := v.sub(v.f(1), v.exp(v.poly(erfLargePoly, v.min(v.f(4), z))))
+	return v.where(lessThan, z, v.f(0.8125), small, v.withSign(large, x))
+}
+
+func (v *vec) tanh(x reg.Register) reg.Register {
+	z := v.abs(x)
+	s := v.mul(x, x)
+	small := v.fma(v.mul(v.poly(tanhPoly, s), s), x, x)
+	large := v.sub(v.f(1), v.div(v.f(2), v.add(v.exp(v.add(z, z)), v.f(1))))
+	return v.where(lessThan, z, v.f(0.625), small, v.withSign(large, x))
+}
+
+// gate is 1 + exp(−w); σ(w) = 1/gate(w).
+func (v *vec) gate(w reg.Register) reg.Register { return v.add(v.exp(v.neg(w)), v.f(1)) }
+
+func (v *vec) sigmoid(x reg.Register) reg.Register { return v.div(v.f(1), v.gate(x)) }
+func (v *vec) silu(x reg.Register) reg.Register    { return v.div(x, v.gate(x)) }
+
+// gatedSlope is the derivative of x·σ(w(x)): s = σ(w), xdw = x·w'.
+func (v *vec) gatedSlope(xdw, s reg.Register) reg.Register {
+	return v.fma(v.mul(xdw, s), v.sub(v.f(1), s), s)
+}
+
+func (v *vec) siluSlope(x reg.Register) reg.Register { return v.gatedSlope(x, v.sigmoid(x)) }
+
+func (v *vec) onePlusErf(x reg.Register) reg.Register {
+	return v.add(v.erf(v.mul(x, v.f(0.70710678))), v.f(1))
+}
+
+func (v *vec) gelu(x reg.Register) reg.Register {
+	return v.mul(v.mul(x, v.f(0.5)), v.onePlusErf(x))
+}
+
+func (v *vec) geluSlope(x reg.Register) reg.Register {
+	phi := v.mul(v.exp(v.mul(v.mul(x, v.f(-0.5)), x)), v.f(0.39894228))
+	return v.fma(phi, x, v.mul(v.onePlusErf(x), v.f(0.5)))
+}
+
+func (v *vec) geluTanhArg(x reg.Register) reg.Register {
+	w := v.fma(v.mul(x, x), v.f(0.044715), v.f(1))
+	return v.mul(w, v.mul(x, v.f(1.59576912)))
+}
+
+func (v *vec) geluTanh(x reg.Register) reg.Register { return v.div(x, v.gate(v.geluTanhArg(x))) }
+
+func (v *vec) geluTanhSlope(x reg.Register) reg.Register {
+	s := v.sigmoid(v.geluTanhArg(x))
+	dw := v.mul(v.fma(v.mul(x, x), v.f(3*0.044715), v.f(1)), v.f(1.59576912))
+	return v.gatedSlope(v.mul(x, dw), s)
+}
+
+func (v *vec) quickGELU(x reg.Register) reg.Register {
+	return v.div(x, v.gate(v.mul(x, v.f(1.702))))
+}
+
+func (v *vec) quickGELUSlope(x reg.Register) reg.Register {
+	w := v.mul(x, v.f(1.702))
+	return v.gatedSlope(w, v.sigmoid(w))
+}
