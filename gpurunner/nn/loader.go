@@ -168,7 +168,7 @@ func (l *Loader) plain(name string, shape ...int) *autodiff.Value {
 	if path := l.Path(name); l.trains(path) {
 		return l.shared.slab.Add(path, values, shape...)
 	}
-	t := l.Pool.FromFloat32(values, shape...)
+	t := l.Pool.FromFloat32(values, shape...).Keep()
 	l.shared.tensors = append(l.shared.tensors, t)
 	return autodiff.Constant(t)
 }

@@ -58,7 +58,7 @@ func (b *SlabBuilder) onStep(packed device.Weight, master *autodiff.Value) {
 
 // Build allocates the slab; gradients start at zero.
 func (b *SlabBuilder) Build(pool *tensor.Pool) *Slab {
-	s := &Slab{Value: pool.New(device.F32, b.size), Grad: pool.Zeros(b.size), Params: b.params, repack: b.repack}
+	s := &Slab{Value: pool.New(device.F32, b.size).Keep(), Grad: pool.Zeros(b.size).Keep(), Params: b.params, repack: b.repack}
 	for i, p := range s.Params {
 		value := s.Value.Span(p.Off, p.Shape...)
 		value.SetFloat32(b.init[i])

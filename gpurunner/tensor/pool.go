@@ -24,6 +24,7 @@ type storage struct {
 	// undone marks memory that ReleaseSince took from its holders, whose own
 	// Release then means nothing.
 	undone bool
+	kept   bool // see Tensor.Keep
 }
 
 // NewPool returns a pool over dev.
@@ -62,11 +63,11 @@ func (p *Pool) Live() int { return len(p.live) }
 // Mark names this moment for ReleaseSince.
 func (p *Pool) Mark() uint64 { return p.next }
 
-// ReleaseSince gives back everything that was allocated since mark, however
-// often it is held. It is for work that was broken off in the middle.
+// ReleaseSince gives back everything that was allocated since mark and not
+// kept, however often it is held. It is for work that was broken off in the middle.
 func (p *Pool) ReleaseSince(mark uint64) {
 	for i := len(p.live) - 1; i >= 0; i-- {
-		if s := p.live[i]; s.seq >= mark {
+		if s := p.live[i]; s.seq >= mark && !s.kept {
 			s.refs, s.undone = 0, true
 			s.free()
 		}

@@ -61,6 +61,10 @@ func (t *Tensor) Release() {
 	}
 }
 
+// Keep exempts t's memory from ReleaseSince: weights and caches that outlive
+// the work in which they were first needed. It returns t.
+func (t *Tensor) Keep() *Tensor { t.store.kept = true; return t }
+
 // Shared reports whether others hold t's memory too.
 func (t *Tensor) Shared() bool { return t.store.refs > 1 }
 

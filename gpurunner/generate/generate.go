@@ -1,0 +1,186 @@
+package generate
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/lowrank/lowrank/gpurunner/autodiff"
+	"github.com/lowrank/lowrank/gpurunner/diffusion"
+	"github.com/lowrank/lowrank/gpurunner/sampler"
+	"github.com/lowrank/lowrank/gpurunner/tensor"
+)
+
+// Draw draws the request's pictures and hands each to deliver as soon as it is
+// ready. It stops at the first error, at deliver's, and when ctx ends.
+func Draw(ctx context.Context, m *diffusion.Model, r Request, deliver func(image int, p Picture) error) error {
+	if err := r.fill(m); err != nil {
+		return err
+	}
+	strength := 0.0
+	if r.Image != nil && !(m.Inpaints() && r.Strength == 1) {
+		strength = r.Strength
+	}
+	plan, err := sampler.New(r.Scheduler, m.Scheduler, r.Steps, sampler.Options{Strength: strength, Original: r.OriginalSchedule})
+	if err != nil {
+		return err
+	}
+	d := &drawing{m: m, r: r, plan: plan}
+	if err := d.load(); err != nil {
+		return err
+	}
+	return autodiff.Run(ctx, m.Pool, func(p *autodiff.Pass) error {
+		if err := d.prepare(p); err != nil {
+			return err
+		}
+		defer d.release()
+		for i := range r.Num {
+			picture, err := d.picture(p, i)
+			if err != nil {
+				return fmt.Errorf("picture %d of %d: %w", i+1, r.Num, err)
+			}
+			if err := deliver(i, picture); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// drawing is what the pictures of a request share.
+type drawing struct {
+	m    *diffusion.Model
+	r    Request
+	plan *sampler.Plan
+
+	encoded diffusion.Encoded
+	timeIDs [][6]float64
+	known   *knownPicture // with an input picture
+}
+
+// load fetches the networks that the request needs, so that a failure in the
+// middle of a drawing leaves them be.
+func (d *drawing) load() error {
+	for i := range d.m.Text {
+		if _, err := d.m.TextNetwork(i); err != nil {
+			return err
+		}
+	}
+	if d.r.Image != nil {
+		if _, err := d.m.Encoder(); err != nil {
+			return err
+		}
+	}
+	if _, err := d.m.UNet(); err != nil {
+		return err
+	}
+	_, err := d.m.Decoder()
+	return err
+}
+
+// prepare encodes the prompts and the input picture.
+func (d *drawing) prepare(p *autodiff.Pass) (err error) {
+	guided := d.r.Guidance > 1
+	prompts := []string{d.r.Prompt}
+	if guided {
+		prompts = []string{d.r.Negative, d.r.Prompt}
+	}
+	if d.encoded, err = d.m.Encode(p, d.m.Tokenize(prompts, d.r.Words), d.r.Words); err != nil {
+		return err
+	}
+	if d.m.IsXL() {
+		if guided && d.r.Negative == "" {
+			// force_zeros_for_empty_prompt of diffusers' pipeline.
+			for _, v := range []*autodiff.Value{d.encoded.Context, d.encoded.Pooled} {
+				p.Device().Fill(v.T.Data.Slice(0, v.T.Len()/2), 0)
+			}
+		}
+		w, h := float64(d.r.Width), float64(d.r.Height)
+		for range prompts {
+			d.timeIDs = append(d.timeIDs, [6]float64{h, w, 0, 0, h, w})
+		}
+	}
+	if d.r.Image != nil {
+		d.known, err = d.encodeInput(p)
+	}
+	return err
+}
+
+func (d *drawing) release() {
+	d.encoded.Release()
+	if d.known != nil {
+		d.known.release()
+	}
+}
+
+// picture draws picture i.
+func (d *drawing) picture(p *autodiff.Pass, i int) (Picture, error) {
+	net, err := d.m.UNet()
+	if err != nil {
+		return Picture{}, err
+	}
+	factor := d.m.VAEConfig().Factor()
+	h, w, c := d.r.Height/factor, d.r.Width/factor, d.m.VAEConfig().LatentChannels
+	draw := func(dst *tensor.Tensor, purpose Purpose, n int) { d.r.Noise.Draw(dst, i, purpose, n) }
+	run := &denoiser{
+		p: p, net: net, plan: d.plan, guidance: d.r.Guidance,
+		context: d.encoded.Context, pooled: d.encoded.Pooled, timeIDs: d.timeIDs, draw: draw,
+	}
+	run.after = func(eval int, x *tensor.Tensor) error {
+		if d.r.Latents != nil {
+			d.r.Latents(i, eval, x.Float32())
+		}
+		if d.r.Progress != nil {
+			d.r.Progress(Step{Image: i, Images: d.r.Num, Step: eval + 1, Steps: len(d.plan.Evals)})
+		}
+		return nil
+	}
+
+	x := p.Pool.Zeros(1, h, w, c)
+	defer x.Release()
+	if d.known == nil {
+		draw(x, Start, 0)
+		mix(p, x, d.plan.InitSigma, x)
+	} else {
+		free := d.known.start(p, d, run, x, draw)
+		defer free()
+	}
+	if err := run.run(x); err != nil {
+		return Picture{}, err
+	}
+	if err := finite(x); err != nil {
+		return Picture{}, err
+	}
+	return d.decode(p, x)
+}
+
+func (d *drawing) decode(p *autodiff.Pass, x *tensor.Tensor) (Picture, error) {
+	decoder, err := d.m.Decoder()
+	if err != nil {
+		return Picture{}, err
+	}
+	z := autodiff.Constant(d.m.Unscale(p, x))
+	image, err := decoder.Decode(p, z)
+	z.Release()
+	if err != nil {
+		return Picture{}, err
+	}
+	defer image.Release()
+	if err := p.Device().Sync(); err != nil {
+		return Picture{}, err
+	}
+	return fromValues(image.T.Float32(), d.r.Width, d.r.Height), nil
+}
+
+// mix computes y = Σ cᵢxᵢ, the arguments alternating.
+func mix(p *autodiff.Pass, y *tensor.Tensor, c0 float64, x0 *tensor.Tensor) {
+	c := p.Pool.FromFloat32([]float32{float32(c0)}, 1)
+	p.Device().Combine(y.Data, c.Data, x0.Data)
+	c.Release()
+}
+
+// mix2 computes y = c0·x0 + c1·x1.
+func mix2(p *autodiff.Pass, y *tensor.Tensor, c0 float64, x0 *tensor.Tensor, c1 float64, x1 *tensor.Tensor) {
+	c := p.Pool.FromFloat32([]float32{float32(c0), float32(c1)}, 2)
+	p.Device().Combine(y.Data, c.Data, x0.Data, x1.Data)
+	c.Release()
+}
