@@ -54,7 +54,7 @@ func (d *denoiser) run(x *tensor.Tensor) error {
 			return err
 		}
 		for range eval.Draws {
-			d.draw(regs[sampler.N], Step, draws)
+			d.draw(regs[sampler.N], Ancestral, draws)
 			draws++
 		}
 		for _, u := range eval.Updates {

@@ -20,7 +20,7 @@ func Draw(ctx context.Context, m *diffusion.Model, r Request, deliver func(image
 	if r.Image != nil && !(m.Inpaints() && r.Strength == 1) {
 		strength = r.Strength
 	}
-	plan, err := sampler.New(r.Scheduler, m.Scheduler, r.Steps, sampler.Options{Strength: strength, Original: r.OriginalSchedule})
+	plan, err := sampler.New(r.Scheduler, m.Scheduler, r.Steps, sampler.Options{Strength: strength, Original: r.Original})
 	if err != nil {
 		return err
 	}

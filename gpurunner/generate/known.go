@@ -42,10 +42,14 @@ func (d *drawing) encodeInput(p *autodiff.Pass) (*knownPicture, error) {
 		return nil, fmt.Errorf("the mask is %dx%d and the drawing %dx%d; resize the mask first", m.Width, m.Height, w, h)
 	}
 	factor := d.m.VAEConfig().Factor()
-	for y := 0; y < h; y += factor {
-		for x := 0; x < w; x += factor {
+	first := 0
+	if d.r.Original {
+		first = factor / 2
+	}
+	for y := first; y < h; y += factor {
+		for x := first; x < w; x += factor {
 			var v float32
-			if m.Values[y*w+x] >= 128 { // nearest: the corner pixel
+			if m.Values[y*w+x] >= 128 {
 				v = 1
 			}
 			k.mask = append(k.mask, v)

@@ -13,7 +13,7 @@ const (
 	Posterior Purpose = iota // samples the autoencoder's distribution of the input picture
 	Masked                   // the same for the picture with the masked part blacked out
 	Start                    // the latents that the run starts from
-	Step                     // the sampler's own, once an evaluation where it asks for it
+	Ancestral                // the sampler's own, once an evaluation where it asks for it
 )
 
 // Noise fills latents [1,h,w,c] with standard normal numbers. n counts the

@@ -29,8 +29,10 @@ type Request struct {
 	Words diffusion.Words
 	// Noise replaces the numbers that Seed gives.
 	Noise Noise
-	// OriginalSchedule draws with the schedules of diffusers 0.11.1.
-	OriginalSchedule bool
+	// Original draws as diffusers 0.11.1 did, which the hosted original ran:
+	// its schedules, and a mask's pixels taken at the middle of the latents'
+	// instead of their corner.
+	Original bool
 
 	// Progress, if not nil, is called after every step.
 	Progress func(Step)

@@ -1,0 +1,68 @@
+package pngtext
+
+import (
+	"bytes"
+	"errors"
+	"image"
+	"image/color"
+	"image/png"
+	"strings"
+	"testing"
+)
+
+func picture() image.Image {
+	img := image.NewNRGBA(image.Rect(0, 0, 5, 3))
+	img.Set(2, 1, color.NRGBA{200, 100, 50, 255})
+	return img
+}
+
+func TestEncode(t *testing.T) {
+	for _, text := range []string{"", "a painting in the style of <1>\nsteps: 20", "日本語 ✓"} {
+		var b bytes.Buffer
+		if err := Encode(&b, picture(), text); err != nil {
+			t.Fatal(err)
+		}
+		got, err := Decode(bytes.NewReader(b.Bytes()))
+		if err != nil || got != text {
+			t.Errorf("got %q, %v; want %q", got, err, text)
+		}
+		img, err := png.Decode(&b)
+		if err != nil {
+			t.Fatalf("the standard library does not read it: %v", err)
+		}
+		if got, want := img.At(2, 1), picture().At(2, 1); got != want {
+			t.Errorf("pixel %v, want %v", got, want)
+		}
+	}
+}
+
+func TestDecode(t *testing.T) {
+	var plain bytes.Buffer
+	if err := png.Encode(&plain, picture()); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ name, in, want string }{
+		{"ErrNoText", plain.String(), ErrNoText.Error()},
+		{"ErrNotPNG", "GIF89a", "not a PNG file"},
+		{"ErrShort", plain.String()[:33] + "\x7f\xff\xff\xffiTXt0000", "cut short"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := Decode(strings.NewReader(tt.in)); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+	if _, err := Decode(&plain); !errors.Is(err, ErrNoText) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	var b bytes.Buffer
+	if err := Encode(&b, picture(), "text"); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b.Bytes())
+	f.Add([]byte(signature + "\xff\xff\xff\xffiTXt"))
+	f.Fuzz(func(t *testing.T, raw []byte) { Decode(bytes.NewReader(raw)) })
+}
