@@ -32,6 +32,7 @@ const (
 	subBits   = 4
 	sublevels = 1 << subBits
 	levels    = 48
+	largest   = 1 << 46
 )
 
 // buffer is a piece of a segment, free or handed out. It implements
@@ -159,6 +160,9 @@ func (h *heap) grow(size int) error {
 func (h *heap) alloc(size int) (*buffer, error) {
 	if size < 0 {
 		panic(fmt.Sprintf("cpu: Alloc of %d bytes", size))
+	}
+	if size > largest {
+		return nil, fmt.Errorf("%w: %d bytes at once", device.ErrOutOfMemory, size)
 	}
 	size = max(roundUp(size, grain), grain)
 	b := h.find(size)
