@@ -9,6 +9,8 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 
 	"github.com/mmcloughlin/avo/attr"
 	"github.com/mmcloughlin/avo/build"
@@ -56,6 +58,11 @@ func (f file) write(dir string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.name, err)
 	}
+	if strings.HasSuffix(f.name, "avx2") {
+		if r := highRegister.Find(asm); r != nil {
+			return fmt.Errorf("%s: %s does not exist in AVX2", f.name, r)
+		}
+	}
 	// avo still writes the old form of the constraint beside the new one.
 	asm = bytes.ReplaceAll(asm, []byte("// +build !purego\n"), nil)
 	stubs = bytes.ReplaceAll(stubs, []byte("// +build !purego\n"), nil)
@@ -65,6 +72,10 @@ func (f file) write(dir string) error {
 	}
 	return os.WriteFile(base+".go", stubs, 0o644)
 }
+
+// highRegister finds registers that only AVX-512 has: avo hands them out, and
+// the assembler takes them, whatever the processor.
+var highRegister = regexp.MustCompile(`\b([XY](1[6-9]|2\d|3[01])|Z\d+|K[0-7])\b`)
 
 // begin starts a function that Go calls with pointers that do not escape.
 func begin(c *build.Context, name, signature, doc string) {

@@ -73,7 +73,7 @@ func (f *family) function(name, params, doc string, body func(v *vec)) {
 }
 
 // constantRegisters is how many of AVX-512's 32 registers hold constants.
-const constantRegisters = 16
+const constantRegisters = 20
 
 // constant lays down a constant once per file, repeated to fill a vector where
 // instructions read it from memory.
@@ -214,9 +214,9 @@ func (v *vec) tailElse(x op.Op, other reg.Register) op.Op {
 	if v.mask == nil {
 		return x
 	}
-	d := v.reg()
+	d := v.copy(other)
 	if v.wide {
-		v.VBLENDMPS(x, other, v.mask, d)
+		v.VMOVUPS(x, v.mask, d)
 	} else {
 		v.VBLENDVPS(v.mask, x, other, d)
 	}
@@ -312,24 +312,25 @@ func (v *vec) copy(a op.Op) reg.Register {
 
 // The predicates of VCMPPS that the functions need.
 const (
+	isNaN       = 0x03
 	lessThan    = 0x11 // false for NaN
 	notLess     = 0x15 // true for NaN
 	notLessOrEq = 0x16 // true for NaN
 )
 
-// where returns yes in the lanes where a ? b holds, else no.
+// where returns yes in the lanes where a ? b holds, else no. It overwrites no:
+// avo takes the target of a masked instruction to be read.
 func (v *vec) where(predicate uint64, a reg.Register, b op.Op, yes, no reg.Register) reg.Register {
-	r := v.reg()
 	if v.wide {
 		k := v.K()
 		v.VCMPPS(op.Imm(predicate), b, a, k)
-		v.VBLENDMPS(yes, no, k, r)
-		return r
+		v.VMOVAPS(yes, k, no)
+		return no
 	}
 	m := v.reg()
 	v.VCMPPS(op.Imm(predicate), b, a, m)
-	v.VBLENDVPS(m, yes, no, r)
-	return r
+	v.VBLENDVPS(m, yes, no, no)
+	return no
 }
 
 // zeroUnless returns x in the lanes where a ? b holds, else zero.

@@ -37,8 +37,8 @@ loop1:
 	VANDPS       Y1, Y2, Y1
 	VADDPS       const7f800000<>+0(SB), Y0, Y2
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y0, Y0
-	VBLENDVPS    Y0, Y2, Y1, Y0
-	VMOVUPS      Y0, (AX)(BX*1)
+	VBLENDVPS    Y0, Y2, Y1, Y1
+	VMOVUPS      Y1, (AX)(BX*1)
 	ADDQ         $0x00000020, BX
 	SUBQ         $0x00000008, DX
 	JAE          loop1
@@ -71,8 +71,8 @@ done2:
 	VANDPS       Y2, Y3, Y2
 	VADDPS       const7f800000<>+0(SB), Y1, Y3
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y1, Y1
-	VBLENDVPS    Y1, Y3, Y2, Y1
-	VMASKMOVPS   Y1, Y0, (AX)(BX*1)
+	VBLENDVPS    Y1, Y3, Y2, Y2
+	VMASKMOVPS   Y2, Y0, (AX)(BX*1)
 
 end3:
 	VZEROUPPER
@@ -543,8 +543,8 @@ loop1:
 	VANDPS       Y4, Y5, Y4
 	VADDPS       const7f800000<>+0(SB), Y3, Y5
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y3, Y3
-	VBLENDVPS    Y3, Y5, Y4, Y3
-	VADDPS       const3f800000<>+0(SB), Y3, Y3
+	VBLENDVPS    Y3, Y5, Y4, Y4
+	VADDPS       const3f800000<>+0(SB), Y4, Y3
 	VMOVUPS      const40000000<>+0(SB), Y4
 	VDIVPS       Y3, Y4, Y3
 	VMOVUPS      const3f800000<>+0(SB), Y4
@@ -596,8 +596,8 @@ done2:
 	VANDPS       Y5, Y6, Y5
 	VADDPS       const7f800000<>+0(SB), Y4, Y6
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y4, Y4
-	VBLENDVPS    Y4, Y6, Y5, Y4
-	VADDPS       const3f800000<>+0(SB), Y4, Y4
+	VBLENDVPS    Y4, Y6, Y5, Y5
+	VADDPS       const3f800000<>+0(SB), Y5, Y4
 	VMOVUPS      const40000000<>+0(SB), Y5
 	VDIVPS       Y4, Y5, Y4
 	VMOVUPS      const3f800000<>+0(SB), Y5
@@ -716,8 +716,8 @@ loop1:
 	VANDPS       Y1, Y2, Y1
 	VADDPS       const7f800000<>+0(SB), Y0, Y2
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y0, Y0
-	VBLENDVPS    Y0, Y2, Y1, Y0
-	VADDPS       const3f800000<>+0(SB), Y0, Y0
+	VBLENDVPS    Y0, Y2, Y1, Y1
+	VADDPS       const3f800000<>+0(SB), Y1, Y0
 	VMOVUPS      const3f800000<>+0(SB), Y1
 	VDIVPS       Y0, Y1, Y0
 	VMOVUPS      Y0, (AX)(BX*1)
@@ -754,8 +754,8 @@ done2:
 	VANDPS       Y2, Y3, Y2
 	VADDPS       const7f800000<>+0(SB), Y1, Y3
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y1, Y1
-	VBLENDVPS    Y1, Y3, Y2, Y1
-	VADDPS       const3f800000<>+0(SB), Y1, Y1
+	VBLENDVPS    Y1, Y3, Y2, Y2
+	VADDPS       const3f800000<>+0(SB), Y2, Y1
 	VMOVUPS      const3f800000<>+0(SB), Y2
 	VDIVPS       Y1, Y2, Y1
 	VMASKMOVPS   Y1, Y0, (AX)(BX*1)
@@ -798,8 +798,8 @@ loop1:
 	VANDPS       Y2, Y3, Y2
 	VADDPS       const7f800000<>+0(SB), Y1, Y3
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y1, Y1
-	VBLENDVPS    Y1, Y3, Y2, Y1
-	VADDPS       const3f800000<>+0(SB), Y1, Y1
+	VBLENDVPS    Y1, Y3, Y2, Y2
+	VADDPS       const3f800000<>+0(SB), Y2, Y1
 	VDIVPS       Y1, Y0, Y0
 	VMOVUPS      Y0, (AX)(BX*1)
 	ADDQ         $0x00000020, BX
@@ -835,8 +835,8 @@ done2:
 	VANDPS       Y3, Y4, Y3
 	VADDPS       const7f800000<>+0(SB), Y2, Y4
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y2, Y2
-	VBLENDVPS    Y2, Y4, Y3, Y2
-	VADDPS       const3f800000<>+0(SB), Y2, Y2
+	VBLENDVPS    Y2, Y4, Y3, Y3
+	VADDPS       const3f800000<>+0(SB), Y3, Y2
 	VDIVPS       Y2, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (AX)(BX*1)
 
@@ -1033,8 +1033,8 @@ loop1:
 	VANDPS       Y2, Y3, Y2
 	VADDPS       const7f800000<>+0(SB), Y1, Y3
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y1, Y1
-	VBLENDVPS    Y1, Y3, Y2, Y1
-	VADDPS       const3f800000<>+0(SB), Y1, Y1
+	VBLENDVPS    Y1, Y3, Y2, Y2
+	VADDPS       const3f800000<>+0(SB), Y2, Y1
 	VDIVPS       Y1, Y0, Y0
 	VMOVUPS      Y0, (AX)(BX*1)
 	ADDQ         $0x00000020, BX
@@ -1075,8 +1075,8 @@ done2:
 	VANDPS       Y3, Y4, Y3
 	VADDPS       const7f800000<>+0(SB), Y2, Y4
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y2, Y2
-	VBLENDVPS    Y2, Y4, Y3, Y2
-	VADDPS       const3f800000<>+0(SB), Y2, Y2
+	VBLENDVPS    Y2, Y4, Y3, Y3
+	VADDPS       const3f800000<>+0(SB), Y3, Y2
 	VDIVPS       Y2, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (AX)(BX*1)
 
@@ -1139,8 +1139,8 @@ loop1:
 	VANDPS       Y2, Y3, Y2
 	VADDPS       const7f800000<>+0(SB), Y1, Y3
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y1, Y1
-	VBLENDVPS    Y1, Y3, Y2, Y1
-	VADDPS       const3f800000<>+0(SB), Y1, Y1
+	VBLENDVPS    Y1, Y3, Y2, Y2
+	VADDPS       const3f800000<>+0(SB), Y2, Y1
 	VDIVPS       Y1, Y0, Y0
 	VMOVUPS      Y0, (AX)(BX*1)
 	ADDQ         $0x00000020, BX
@@ -1177,8 +1177,8 @@ done2:
 	VANDPS       Y3, Y4, Y3
 	VADDPS       const7f800000<>+0(SB), Y2, Y4
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y2, Y2
-	VBLENDVPS    Y2, Y4, Y3, Y2
-	VADDPS       const3f800000<>+0(SB), Y2, Y2
+	VBLENDVPS    Y2, Y4, Y3, Y3
+	VADDPS       const3f800000<>+0(SB), Y3, Y2
 	VDIVPS       Y2, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (AX)(BX*1)
 
@@ -1231,8 +1231,8 @@ loop1:
 	VANDPS       Y2, Y3, Y2
 	VADDPS       const7f800000<>+0(SB), Y1, Y3
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y1, Y1
-	VBLENDVPS    Y1, Y3, Y2, Y1
-	VADDPS       const3f800000<>+0(SB), Y1, Y1
+	VBLENDVPS    Y1, Y3, Y2, Y2
+	VADDPS       const3f800000<>+0(SB), Y2, Y1
 	VMOVUPS      const3f800000<>+0(SB), Y2
 	VDIVPS       Y1, Y2, Y1
 	VMULPS       Y1, Y0, Y0
@@ -1274,8 +1274,8 @@ done2:
 	VANDPS       Y3, Y4, Y3
 	VADDPS       const7f800000<>+0(SB), Y2, Y4
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y2, Y2
-	VBLENDVPS    Y2, Y4, Y3, Y2
-	VADDPS       const3f800000<>+0(SB), Y2, Y2
+	VBLENDVPS    Y2, Y4, Y3, Y3
+	VADDPS       const3f800000<>+0(SB), Y3, Y2
 	VMOVUPS      const3f800000<>+0(SB), Y3
 	VDIVPS       Y2, Y3, Y2
 	VMULPS       Y2, Y1, Y1
@@ -1326,8 +1326,8 @@ loop1:
 	VANDPS       Y2, Y3, Y2
 	VADDPS       const7f800000<>+0(SB), Y1, Y3
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y1, Y1
-	VBLENDVPS    Y1, Y3, Y2, Y1
-	VMULPS       const3ecc422a<>+0(SB), Y1, Y1
+	VBLENDVPS    Y1, Y3, Y2, Y2
+	VMULPS       const3ecc422a<>+0(SB), Y2, Y1
 	VMULPS       const3f3504f3<>+0(SB), Y0, Y2
 	VANDPS       const7fffffff<>+0(SB), Y2, Y3
 	VMULPS       Y2, Y2, Y4
@@ -1414,8 +1414,8 @@ done2:
 	VANDPS       Y3, Y4, Y3
 	VADDPS       const7f800000<>+0(SB), Y2, Y4
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y2, Y2
-	VBLENDVPS    Y2, Y4, Y3, Y2
-	VMULPS       const3ecc422a<>+0(SB), Y2, Y2
+	VBLENDVPS    Y2, Y4, Y3, Y3
+	VMULPS       const3ecc422a<>+0(SB), Y3, Y2
 	VMULPS       const3f3504f3<>+0(SB), Y1, Y3
 	VANDPS       const7fffffff<>+0(SB), Y3, Y4
 	VMULPS       Y3, Y3, Y5
@@ -1534,8 +1534,8 @@ loop1:
 	VANDPS       Y2, Y3, Y2
 	VADDPS       const7f800000<>+0(SB), Y1, Y3
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y1, Y1
-	VBLENDVPS    Y1, Y3, Y2, Y1
-	VADDPS       const3f800000<>+0(SB), Y1, Y1
+	VBLENDVPS    Y1, Y3, Y2, Y2
+	VADDPS       const3f800000<>+0(SB), Y2, Y1
 	VMOVUPS      const3f800000<>+0(SB), Y2
 	VDIVPS       Y1, Y2, Y1
 	VMULPS       Y0, Y0, Y2
@@ -1587,8 +1587,8 @@ done2:
 	VANDPS       Y3, Y4, Y3
 	VADDPS       const7f800000<>+0(SB), Y2, Y4
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y2, Y2
-	VBLENDVPS    Y2, Y4, Y3, Y2
-	VADDPS       const3f800000<>+0(SB), Y2, Y2
+	VBLENDVPS    Y2, Y4, Y3, Y3
+	VADDPS       const3f800000<>+0(SB), Y3, Y2
 	VMOVUPS      const3f800000<>+0(SB), Y3
 	VDIVPS       Y2, Y3, Y2
 	VMULPS       Y1, Y1, Y3
@@ -1654,8 +1654,8 @@ loop1:
 	VANDPS       Y2, Y3, Y2
 	VADDPS       const7f800000<>+0(SB), Y1, Y3
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y1, Y1
-	VBLENDVPS    Y1, Y3, Y2, Y1
-	VADDPS       const3f800000<>+0(SB), Y1, Y1
+	VBLENDVPS    Y1, Y3, Y2, Y2
+	VADDPS       const3f800000<>+0(SB), Y2, Y1
 	VMOVUPS      const3f800000<>+0(SB), Y2
 	VDIVPS       Y1, Y2, Y1
 	VMULPS       Y1, Y0, Y0
@@ -1698,8 +1698,8 @@ done2:
 	VANDPS       Y3, Y4, Y3
 	VADDPS       const7f800000<>+0(SB), Y2, Y4
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y2, Y2
-	VBLENDVPS    Y2, Y4, Y3, Y2
-	VADDPS       const3f800000<>+0(SB), Y2, Y2
+	VBLENDVPS    Y2, Y4, Y3, Y3
+	VADDPS       const3f800000<>+0(SB), Y3, Y2
 	VMOVUPS      const3f800000<>+0(SB), Y3
 	VDIVPS       Y2, Y3, Y2
 	VMULPS       Y2, Y1, Y1
@@ -1934,8 +1934,8 @@ loop1:
 	VANDPS       Y3, Y4, Y3
 	VADDPS       const7f800000<>+0(SB), Y2, Y4
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y2, Y2
-	VBLENDVPS    Y2, Y4, Y3, Y2
-	VMULPS       const3ecc422a<>+0(SB), Y2, Y2
+	VBLENDVPS    Y2, Y4, Y3, Y3
+	VMULPS       const3ecc422a<>+0(SB), Y3, Y2
 	VMULPS       const3f000000<>+0(SB), Y1, Y3
 	VFMADD213PS  Y3, Y0, Y2
 	VMULPS       const3f000000<>+0(SB), Y0, Y0
@@ -2028,8 +2028,8 @@ done2:
 	VANDPS       Y4, Y5, Y4
 	VADDPS       const7f800000<>+0(SB), Y3, Y5
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y3, Y3
-	VBLENDVPS    Y3, Y5, Y4, Y3
-	VMULPS       const3ecc422a<>+0(SB), Y3, Y3
+	VBLENDVPS    Y3, Y5, Y4, Y4
+	VMULPS       const3ecc422a<>+0(SB), Y4, Y3
 	VMULPS       const3f000000<>+0(SB), Y2, Y4
 	VFMADD213PS  Y4, Y1, Y3
 	VMULPS       const3f000000<>+0(SB), Y1, Y1

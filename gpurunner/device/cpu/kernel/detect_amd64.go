@@ -26,6 +26,9 @@ func machineSets() []*Set {
 func useAVX2(s *Set) {
 	s.Name = "avx2"
 	assemblyAVX2.install(s)
+	layoutsAVX2.install(&s.Layouts)
+	countersAVX2.install(&s.Training)
+	s.DotRows = dotsAVX2.dotRows
 	s.Rows, s.MatMul = 6, matMulAVX2
 	s.Peak = func(rounds int) int { fmaPeakAVX2(rounds); return rounds * 12 * 8 * 2 }
 }
@@ -33,6 +36,9 @@ func useAVX2(s *Set) {
 func useAVX512(s *Set) {
 	s.Name = "avx512"
 	assemblyAVX512.install(s)
+	layoutsAVX512.install(&s.Layouts)
+	countersAVX512.install(&s.Training)
+	s.DotRows = dotsAVX512.dotRows
 	s.Rows, s.MatMul = 14, matMulAVX512
 	s.Peak = func(rounds int) int { fmaPeakAVX512(rounds); return rounds * 28 * 16 * 2 }
 }

@@ -616,8 +616,8 @@ loop2:
 	VANDPS       Y2, Y3, Y2
 	VADDPS       const7f800000<>+0(SB), Y1, Y3
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y1, Y1
-	VBLENDVPS    Y1, Y3, Y2, Y1
-	VADDPS       const3f800000<>+0(SB), Y1, Y1
+	VBLENDVPS    Y1, Y3, Y2, Y2
+	VADDPS       const3f800000<>+0(SB), Y2, Y1
 	VDIVPS       Y1, Y0, Y0
 	VMOVUPS      Y0, (AX)(R8*1)
 	ADDQ         $0x00000020, R8
@@ -656,8 +656,8 @@ done3:
 	VANDPS       Y3, Y4, Y3
 	VADDPS       const7f800000<>+0(SB), Y2, Y4
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y2, Y2
-	VBLENDVPS    Y2, Y4, Y3, Y2
-	VADDPS       const3f800000<>+0(SB), Y2, Y2
+	VBLENDVPS    Y2, Y4, Y3, Y3
+	VADDPS       const3f800000<>+0(SB), Y3, Y2
 	VDIVPS       Y2, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (AX)(R8*1)
 
@@ -1003,8 +1003,8 @@ row3:
 	VANDPS       Y10, Y11, Y10
 	VADDPS       const7f800000<>+0(SB), Y9, Y11
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y9, Y9
-	VBLENDVPS    Y9, Y11, Y10, Y9
-	VADDPS       const3f800000<>+0(SB), Y9, Y9
+	VBLENDVPS    Y9, Y11, Y10, Y10
+	VADDPS       const3f800000<>+0(SB), Y10, Y9
 	VMOVUPS      const3f800000<>+0(SB), Y10
 	VDIVPS       Y9, Y10, Y9
 	VMULPS       Y9, Y8, Y8
@@ -1077,8 +1077,8 @@ row6:
 	VANDPS       Y11, Y12, Y11
 	VADDPS       const7f800000<>+0(SB), Y10, Y12
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y10, Y10
-	VBLENDVPS    Y10, Y12, Y11, Y10
-	VADDPS       const3f800000<>+0(SB), Y10, Y10
+	VBLENDVPS    Y10, Y12, Y11, Y11
+	VADDPS       const3f800000<>+0(SB), Y11, Y10
 	VMOVUPS      const3f800000<>+0(SB), Y11
 	VDIVPS       Y10, Y11, Y10
 	VMULPS       Y10, Y9, Y9
@@ -1151,8 +1151,8 @@ loop2:
 	VANDPS       Y4, Y5, Y4
 	VADDPS       const7f800000<>+0(SB), Y2, Y5
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y2, Y2
-	VBLENDVPS    Y2, Y5, Y4, Y2
-	VADDPS       const3f800000<>+0(SB), Y2, Y2
+	VBLENDVPS    Y2, Y5, Y4, Y4
+	VADDPS       const3f800000<>+0(SB), Y4, Y2
 	VMOVUPS      const3f800000<>+0(SB), Y4
 	VDIVPS       Y2, Y4, Y2
 	VMULPS       Y2, Y3, Y3
@@ -1203,8 +1203,8 @@ done3:
 	VANDPS       Y4, Y6, Y4
 	VADDPS       const7f800000<>+0(SB), Y3, Y6
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y3, Y3
-	VBLENDVPS    Y3, Y6, Y4, Y3
-	VADDPS       const3f800000<>+0(SB), Y3, Y3
+	VBLENDVPS    Y3, Y6, Y4, Y4
+	VADDPS       const3f800000<>+0(SB), Y4, Y3
 	VMOVUPS      const3f800000<>+0(SB), Y4
 	VDIVPS       Y3, Y4, Y3
 	VMULPS       Y3, Y5, Y4

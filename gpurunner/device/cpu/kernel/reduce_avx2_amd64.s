@@ -653,8 +653,9 @@ tail4:
 	LEAQ       ·laneMask+0(SB), BX
 	VMOVDQU    64(BX)(CX*4), Y8
 	VMASKMOVPS (AX)(DX*1), Y8, Y9
-	VBLENDVPS  Y8, Y9, Y0, Y8
-	VMAXPS     Y8, Y0, Y0
+	VMOVUPS    Y0, Y10
+	VBLENDVPS  Y8, Y9, Y0, Y10
+	VMAXPS     Y10, Y0, Y0
 	JMP        end3
 
 tail5:
@@ -664,8 +665,9 @@ tail5:
 	LEAQ       ·laneMask+0(SB), BX
 	VMOVDQU    64(BX)(CX*4), Y8
 	VMASKMOVPS (AX)(DX*1), Y8, Y9
-	VBLENDVPS  Y8, Y9, Y1, Y8
-	VMAXPS     Y8, Y1, Y1
+	VMOVUPS    Y1, Y10
+	VBLENDVPS  Y8, Y9, Y1, Y10
+	VMAXPS     Y10, Y1, Y1
 	JMP        end3
 
 tail6:
@@ -675,8 +677,9 @@ tail6:
 	LEAQ       ·laneMask+0(SB), BX
 	VMOVDQU    64(BX)(CX*4), Y8
 	VMASKMOVPS (AX)(DX*1), Y8, Y9
-	VBLENDVPS  Y8, Y9, Y2, Y8
-	VMAXPS     Y8, Y2, Y2
+	VMOVUPS    Y2, Y10
+	VBLENDVPS  Y8, Y9, Y2, Y10
+	VMAXPS     Y10, Y2, Y2
 	JMP        end3
 
 tail7:
@@ -686,8 +689,9 @@ tail7:
 	LEAQ       ·laneMask+0(SB), BX
 	VMOVDQU    64(BX)(CX*4), Y8
 	VMASKMOVPS (AX)(DX*1), Y8, Y9
-	VBLENDVPS  Y8, Y9, Y3, Y8
-	VMAXPS     Y8, Y3, Y3
+	VMOVUPS    Y3, Y10
+	VBLENDVPS  Y8, Y9, Y3, Y10
+	VMAXPS     Y10, Y3, Y3
 	JMP        end3
 
 tail8:
@@ -697,8 +701,9 @@ tail8:
 	LEAQ       ·laneMask+0(SB), BX
 	VMOVDQU    64(BX)(CX*4), Y8
 	VMASKMOVPS (AX)(DX*1), Y8, Y9
-	VBLENDVPS  Y8, Y9, Y4, Y8
-	VMAXPS     Y8, Y4, Y4
+	VMOVUPS    Y4, Y10
+	VBLENDVPS  Y8, Y9, Y4, Y10
+	VMAXPS     Y10, Y4, Y4
 	JMP        end3
 
 tail9:
@@ -708,8 +713,9 @@ tail9:
 	LEAQ       ·laneMask+0(SB), BX
 	VMOVDQU    64(BX)(CX*4), Y8
 	VMASKMOVPS (AX)(DX*1), Y8, Y9
-	VBLENDVPS  Y8, Y9, Y5, Y8
-	VMAXPS     Y8, Y5, Y5
+	VMOVUPS    Y5, Y10
+	VBLENDVPS  Y8, Y9, Y5, Y10
+	VMAXPS     Y10, Y5, Y5
 	JMP        end3
 
 tail10:
@@ -719,8 +725,9 @@ tail10:
 	LEAQ       ·laneMask+0(SB), BX
 	VMOVDQU    64(BX)(CX*4), Y8
 	VMASKMOVPS (AX)(DX*1), Y8, Y9
-	VBLENDVPS  Y8, Y9, Y6, Y8
-	VMAXPS     Y8, Y6, Y6
+	VMOVUPS    Y6, Y10
+	VBLENDVPS  Y8, Y9, Y6, Y10
+	VMAXPS     Y10, Y6, Y6
 	JMP        end3
 
 tail11:
@@ -730,8 +737,9 @@ tail11:
 	LEAQ       ·laneMask+0(SB), BX
 	VMOVDQU    64(BX)(CX*4), Y8
 	VMASKMOVPS (AX)(DX*1), Y8, Y9
-	VBLENDVPS  Y8, Y9, Y7, Y8
-	VMAXPS     Y8, Y7, Y7
+	VMOVUPS    Y7, Y10
+	VBLENDVPS  Y8, Y9, Y7, Y10
+	VMAXPS     Y10, Y7, Y7
 
 end3:
 	VMAXPS       Y4, Y0, Y0
@@ -799,9 +807,9 @@ loop1:
 	VANDPS       Y5, Y6, Y5
 	VADDPS       const7f800000<>+0(SB), Y4, Y6
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y4, Y4
-	VBLENDVPS    Y4, Y6, Y5, Y4
-	VMOVUPS      Y4, (AX)(BX*1)
-	VADDPS       Y4, Y2, Y2
+	VBLENDVPS    Y4, Y6, Y5, Y5
+	VMOVUPS      Y5, (AX)(BX*1)
+	VADDPS       Y5, Y2, Y2
 	VMOVUPS      32(CX)(BX*1), Y4
 	VFMSUB213PS  Y1, Y0, Y4
 	VMOVUPS      Y4, Y5
@@ -825,9 +833,9 @@ loop1:
 	VANDPS       Y5, Y6, Y5
 	VADDPS       const7f800000<>+0(SB), Y4, Y6
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y4, Y4
-	VBLENDVPS    Y4, Y6, Y5, Y4
-	VMOVUPS      Y4, 32(AX)(BX*1)
-	VADDPS       Y4, Y3, Y3
+	VBLENDVPS    Y4, Y6, Y5, Y5
+	VMOVUPS      Y5, 32(AX)(BX*1)
+	VADDPS       Y5, Y3, Y3
 	ADDQ         $0x00000040, BX
 	SUBQ         $0x00000010, DX
 	JAE          loop1
@@ -859,9 +867,9 @@ done2:
 	VANDPS       Y5, Y6, Y5
 	VADDPS       const7f800000<>+0(SB), Y4, Y6
 	VCMPPS       $0x16, const42b17217<>+0(SB), Y4, Y4
-	VBLENDVPS    Y4, Y6, Y5, Y4
-	VMOVUPS      Y4, (AX)(BX*1)
-	VADDPS       Y4, Y2, Y2
+	VBLENDVPS    Y4, Y6, Y5, Y5
+	VMOVUPS      Y5, (AX)(BX*1)
+	VADDPS       Y5, Y2, Y2
 	ADDQ         $0x00000020, BX
 	SUBQ         $0x00000008, DX
 	CMPQ         DX, $0x00000008
