@@ -1,0 +1,77 @@
+package main
+
+import (
+	"encoding/binary"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/lowrank/lowrank/gpurunner/device/cpu"
+	"github.com/lowrank/lowrank/gpurunner/tensor"
+)
+
+// bench is what the parts of a run share.
+type bench struct {
+	pool    *tensor.Pool
+	python  string
+	threads int
+	runs    int
+	peak    float64 // FLOP/s of all threads, f32
+}
+
+// part is a group of rows.
+type part struct {
+	name string
+	run  func(*bench) ([]row, error)
+}
+
+var parts = []part{
+	{"products", benchProducts},
+}
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	python := flag.String("python", "python3", "python with peers/requirements.txt installed")
+	out := flag.String("json", "bench.json", "where the rows go")
+	only := flag.String("only", "", "parts to run, separated by commas; all when empty")
+	threads := flag.Int("threads", runtime.GOMAXPROCS(0), "threads of both sides")
+	runs := flag.Int("runs", 5, "runs of each side, in turns")
+	flag.Parse()
+
+	dev, err := cpu.New(cpu.Options{Threads: *threads})
+	if err != nil {
+		return err
+	}
+	b := &bench{pool: tensor.NewPool(dev), python: *python, threads: *threads, runs: *runs, peak: peak(*threads)}
+	fmt.Printf("%s, %d threads, peak %.0f GFLOP/s\n", dev.Name(), b.threads, b.peak/1e9)
+	var rows []row
+	for _, p := range parts {
+		if *only != "" && !strings.Contains(","+*only+",", ","+p.name+",") {
+			continue
+		}
+		more, err := p.run(b)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		writeTable(os.Stdout, more)
+		rows = append(rows, more...)
+	}
+	return writeJSON(*out, rows)
+}
+
+func bytesOf(values []float32) []byte {
+	b := make([]byte, 4*len(values))
+	for i, v := range values {
+		binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(v))
+	}
+	return b
+}

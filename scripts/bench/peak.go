@@ -1,0 +1,38 @@
+package main
+
+import (
+	"sync"
+	"time"
+
+	"github.com/lowrank/lowrank/gpurunner/device/cpu/kernel"
+)
+
+// peak measures the most floating-point operations a second that the kernels'
+// instruction set reaches on registers alone, on so many threads at once: two
+// virtual processors may be one core.
+func peak(threads int) float64 {
+	set := kernel.Best()
+	best := 0.0
+	for range 5 {
+		var wg sync.WaitGroup
+		begin := time.Now()
+		total := 0
+		var mu sync.Mutex
+		for range threads {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				flops := 0
+				for range 20 {
+					flops += set.Peak(100000)
+				}
+				mu.Lock()
+				total += flops
+				mu.Unlock()
+			}()
+		}
+		wg.Wait()
+		best = max(best, float64(total)/time.Since(begin).Seconds())
+	}
+	return best
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"text/tabwriter"
+)
+
+// row is one measured figure. Ratio is how many times better ours is.
+type row struct {
+	Name  string  `json:"name"`
+	Ours  float64 `json:"ours"`
+	Peer  float64 `json:"peer"`
+	Unit  string  `json:"unit"`
+	Ratio float64 `json:"ratio"`
+	// Share of the machine's peak multiply-add rate that ours reaches, 0
+	// where it has no meaning.
+	Share float64 `json:"share_of_peak,omitempty"`
+	With  string  `json:"peer_name"`
+}
+
+// faster is a row of times, of which less is better.
+func faster(name, peer string, ours, theirs []float64) row {
+	a, b := median(ours), median(theirs)
+	return row{Name: name, Ours: a, Peer: b, Unit: "s", Ratio: b / a, With: peer}
+}
+
+func median(x []float64) float64 {
+	s := slices.Clone(x)
+	slices.Sort(s)
+	if n := len(s); n%2 == 0 {
+		return (s[n/2-1] + s[n/2]) / 2
+	}
+	return s[len(s)/2]
+}
+
+func writeTable(w io.Writer, rows []row) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "ours\tpeer\tunit\tratio\tof peak\t")
+	for _, r := range rows {
+		share := ""
+		if r.Share > 0 {
+			share = fmt.Sprintf("%.0f %%", 100*r.Share)
+		}
+		fmt.Fprintf(t, "%.4g\t%.4g\t%s\t%.2f\t%s\t  %s (%s)\n", r.Ours, r.Peer, r.Unit, r.Ratio, share, r.Name, r.With)
+	}
+	t.Flush()
+}
+
+func writeJSON(path string, rows []row) error {
+	b, err := json.MarshalIndent(rows, "", " ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(b, '\n'), 0o644)
+}
