@@ -1,0 +1,217 @@
+package lora
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/lowrank/lowrank/gpurunner/safetensors"
+)
+
+// Open reads an adapter file for a base model. A file of another base is a
+// *MismatchError, one with algorithms that are not implemented an
+// *UnsupportedError, anything else that is wrong with it a *FileError or
+// *safetensors.FormatError.
+func Open(path string, base *Base) (*Set, error) {
+	return openFile(path, func(s *source) (*Set, error) { return read(s, base) })
+}
+
+// OpenAny reads an adapter file for that one of bases, then of Known, which
+// it fits best.
+func OpenAny(path string, bases ...*Base) (*Set, error) {
+	return openFile(path, func(s *source) (*Set, error) { return readAny(s, bases) })
+}
+
+// Read is Open of a file that is open already. The set keeps nothing of it.
+func Read(f *safetensors.File, base *Base) (*Set, error) { return read(newSource(f), base) }
+
+// ReadAny is OpenAny of a file that is open already.
+func ReadAny(f *safetensors.File, bases ...*Base) (*Set, error) {
+	return readAny(newSource(f), bases)
+}
+
+func openFile(path string, then func(*source) (*Set, error)) (*Set, error) {
+	f, err := safetensors.Open(path)
+	if err != nil {
+		if reason := notSafetensors(path); reason != "" {
+			return nil, &FileError{File: path, Reason: reason}
+		}
+		return nil, err
+	}
+	defer f.Close()
+	s := newSource(f)
+	if s.peft, err = peftConfig(path); err != nil {
+		return nil, err
+	}
+	return then(s)
+}
+
+// notSafetensors recognises what people take for an adapter file.
+func notSafetensors(path string) string {
+	const remedy = "only .safetensors files are read; save it as one, for instance with safetensors.torch.save_file"
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	var head [4]byte
+	if n, _ := f.Read(head[:]); n < len(head) {
+		return ""
+	}
+	switch {
+	case string(head[:]) == "PK\x03\x04":
+		return "is a zip archive, as PyTorch writes .pt, .bin and .ckpt files, which can run code when they are loaded; " + remedy
+	case head[0] == 0x80 && head[1] >= 2 && head[1] <= 5:
+		return "is a Python pickle, as PyTorch wrote .pt, .bin and .ckpt files, which can run code when it is loaded; " + remedy
+	case string(head[1:]) == "PNG":
+		return "is a picture; embeddings inside of pictures are not read"
+	}
+	return ""
+}
+
+// peftConfig reads adapter_config.json beside PEFT's adapter_model.safetensors:
+// it has the scale, which the tensors have not.
+func peftConfig(path string) (map[string]any, error) {
+	if filepath.Base(path) != "adapter_model.safetensors" {
+		return nil, nil
+	}
+	file := filepath.Join(filepath.Dir(path), "adapter_config.json")
+	data, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read PEFT's configuration: %w", err)
+	}
+	var config map[string]any
+	if err := json.Unmarshal(data, &config); err != nil {
+		return nil, &FileError{File: file, Reason: fmt.Sprintf("is not valid JSON: %v", err)}
+	}
+	return config, nil
+}
+
+// plan is what a file would be on a base, before its numbers are read.
+type plan struct {
+	format Format
+	era    string
+	layers []*layer
+	words  []*word
+	unused []string
+}
+
+// layer is the tensors of one module.
+type layer struct {
+	module *Module
+	keys   map[role]string
+	// metaScale is what the file's metadata say of the scale, 0 for nothing.
+	metaAlpha float64
+	rootRank  bool // the scale is alpha/√rank
+}
+
+func (p *plan) used() int {
+	n := len(p.words)
+	for _, l := range p.layers {
+		n += len(l.keys)
+	}
+	return n
+}
+
+func makePlan(s *source, b *Base) (*plan, error) {
+	p := &plan{}
+	p.format, p.era = detect(s.keys)
+	err := p.fill(s, b)
+	if err != nil {
+		return nil, err
+	}
+	if p.used() == 0 {
+		return nil, s.fail("holds nothing that fits %s: none of its %d keys is known (%s)", b.describe(), len(s.keys), some(s.keys))
+	}
+	return p, nil
+}
+
+func (p *plan) fill(s *source, b *Base) error {
+	if len(s.keys) == 0 {
+		return s.fail("holds no tensors")
+	}
+	rest, err := p.takeWords(s, b, s.keys)
+	if err != nil {
+		return err
+	}
+	if p.format == Cloneofsimo {
+		return p.takeNumbered(s, b, rest)
+	}
+	return p.takeNamed(s, b, rest)
+}
+
+func read(s *source, b *Base) (*Set, error) {
+	p, err := makePlan(s, b)
+	if err != nil {
+		var wrong *MismatchError
+		if errors.As(err, &wrong) {
+			for _, other := range Known() {
+				if _, err := makePlan(s, other); err == nil {
+					wrong.Fits = other.Name
+					break
+				}
+			}
+		}
+		return nil, err
+	}
+	return p.load(s, b)
+}
+
+// readAny takes the base on which a file uses most keys; the first of equals. If
+// it fits none, the error is that of the base of the caller's, or else of the
+// one that is nearest.
+func readAny(s *source, bases []*Base) (*Set, error) {
+	var best *plan
+	var on *Base
+	var first error
+	for _, b := range append(append([]*Base(nil), bases...), Known()...) {
+		p, err := makePlan(s, b)
+		switch {
+		case err == nil && (best == nil || p.used() > best.used()):
+			best, on = p, b
+		case err != nil && (first == nil || !isMismatch(first) && isMismatch(err)):
+			first = err
+		}
+	}
+	if best == nil {
+		return nil, first
+	}
+	return best.load(s, on)
+}
+
+func isMismatch(err error) bool {
+	var wrong *MismatchError
+	return errors.As(err, &wrong)
+}
+
+// load reads the numbers.
+func (p *plan) load(s *source, b *Base) (*Set, error) {
+	set := &Set{Name: s.name, Base: b, Metadata: s.meta, Unused: p.unused, Format: p.format, Era: p.era}
+	if err := refuse(s, p.layers); err != nil {
+		return nil, err
+	}
+	var factors []string
+	budget := expanded(maxExpanded)
+	for _, l := range p.layers {
+		a, err := l.load(s, &budget)
+		if err != nil {
+			return nil, err
+		}
+		set.Adapters = append(set.Adapters, a)
+		for _, k := range l.keys {
+			factors = append(factors, k)
+		}
+	}
+	var err error
+	if set.Tokens, err = loadWords(s, b, p.words); err != nil {
+		return nil, err
+	}
+	set.DType = s.dtype(factors)
+	set.sort()
+	return set, nil
+}
