@@ -192,8 +192,7 @@ func (c *Case) Names(prefix string) []string {
 
 // Has reports whether the case holds a tensor.
 func (c *Case) Has(name string) bool {
-	_, ok := c.file.entries[c.full(name)]
-	return ok
+	return c.file.has(c.full(name))
 }
 
 func (c *Case) full(name string) string {

@@ -1,28 +1,18 @@
 package paritytest
 
 import (
-	"encoding/binary"
-	"encoding/json"
 	"fmt"
-	"math"
 	"os"
-	"sort"
 	"strings"
+
+	"github.com/lowrank/lowrank/gpurunner/safetensors"
 )
 
-// file is a .safetensors file in memory. This reader is small and its own on purpose: what is tested here
-// includes the engine's reader.
+// file is a .safetensors file in memory: not mapped, so that the unpacked set can be removed on every system.
 type file struct {
-	path    string
-	names   []string // sorted
-	entries map[string]entry
-	data    []byte
-}
-
-type entry struct {
-	DType  string `json:"dtype"`
-	Shape  []int  `json:"shape"`
-	Offset [2]int `json:"data_offsets"`
+	path   string
+	names  []string // sorted
+	stored *safetensors.File
 }
 
 func readFile(path string) (*file, error) {
@@ -30,86 +20,34 @@ func readFile(path string) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(data) < 8 {
-		return nil, fmt.Errorf("%s: too short for a .safetensors file", path)
+	stored, err := safetensors.OpenBytes(path, data)
+	if err != nil {
+		return nil, err
 	}
-	n := binary.LittleEndian.Uint64(data)
-	if n > uint64(len(data)-8) {
-		return nil, fmt.Errorf("%s: header of %d bytes in a file of %d", path, n, len(data))
-	}
-	var header map[string]json.RawMessage
-	if err := json.Unmarshal(data[8:8+n], &header); err != nil {
-		return nil, fmt.Errorf("%s: header: %w", path, err)
-	}
-	f := &file{path: path, entries: map[string]entry{}, data: data[8+n:]}
-	for name, raw := range header {
-		if name == "__metadata__" {
-			continue
-		}
-		var e entry
-		if err := json.Unmarshal(raw, &e); err != nil {
-			return nil, fmt.Errorf("%s: %s: %w", path, name, err)
-		}
-		if e.Offset[0] < 0 || e.Offset[1] < e.Offset[0] || e.Offset[1] > len(f.data) {
-			return nil, fmt.Errorf("%s: %s: bytes %v of %d", path, name, e.Offset, len(f.data))
-		}
-		f.entries[name] = e
-		f.names = append(f.names, name)
-	}
-	sort.Strings(f.names)
-	return f, nil
+	return &file{path, stored.Names(), stored}, nil
+}
+
+func (f *file) has(name string) bool {
+	_, ok := f.stored.Lookup(name)
+	return ok
 }
 
 func (f *file) tensor(name string) (Tensor, error) {
-	e, ok := f.entries[name]
+	t, ok := f.stored.Lookup(name)
 	if !ok {
 		return Tensor{}, fmt.Errorf("%s holds no tensor %q", f.path, name)
 	}
-	x := Tensor{Name: name, DType: e.DType, Shape: e.Shape}
-	raw := f.data[e.Offset[0]:e.Offset[1]]
-	n := x.Len()
-	size := map[string]int{"F32": 4, "F16": 2, "BF16": 2, "I64": 8, "U8": 1, "BOOL": 1}[e.DType]
-	if size == 0 || n*size != len(raw) {
-		return Tensor{}, fmt.Errorf("%s: %s: %d bytes for %s %v", f.path, name, len(raw), e.DType, e.Shape)
-	}
-	switch e.DType {
-	case "I64":
-		x.I64 = make([]int64, n)
-		for i := range x.I64 {
-			x.I64[i] = int64(binary.LittleEndian.Uint64(raw[8*i:]))
-		}
-	case "U8", "BOOL":
-		x.U8 = append([]uint8{}, raw...)
+	x := Tensor{Name: name, DType: string(t.DType), Shape: t.Shape}
+	var err error
+	switch t.DType {
+	case safetensors.I64:
+		x.I64, err = t.Int64()
+	case safetensors.U8, safetensors.Bool:
+		x.U8 = append([]uint8{}, t.Bytes()...)
 	default:
-		x.F32 = make([]float32, n)
-		for i := range x.F32 {
-			switch e.DType {
-			case "F32":
-				x.F32[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
-			case "BF16":
-				x.F32[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(raw[2*i:])) << 16)
-			case "F16":
-				x.F32[i] = fromHalf(binary.LittleEndian.Uint16(raw[2*i:]))
-			}
-		}
+		x.F32, err = t.Float32()
 	}
-	return x, nil
-}
-
-// fromHalf widens an IEEE half.
-func fromHalf(h uint16) float32 {
-	sign, exp, frac := uint32(h>>15)<<31, int(h>>10&31), uint32(h&1023)
-	switch {
-	case exp == 31:
-		return math.Float32frombits(sign | 0xff<<23 | frac<<13)
-	case exp == 0:
-		v := float32(frac) / (1 << 24)
-		if sign != 0 {
-			v = -v
-		}
-		return v
-	}
-	return math.Float32frombits(sign | uint32(exp-15+127)<<23 | frac<<13)
+	return x, err
 }
 
 // before lists how the names that end in suffix begin, sorted.

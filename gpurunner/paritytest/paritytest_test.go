@@ -151,14 +151,6 @@ func TestNHWC(t *testing.T) {
 	}
 }
 
-func TestHalf(t *testing.T) {
-	for bits, want := range map[uint16]float32{0x3c00: 1, 0xc000: -2, 0x0001: 1.0 / (1 << 24), 0x8001: -1.0 / (1 << 24), 0x7bff: 65504, 0x3555: 0.333251953125} {
-		if got := fromHalf(bits); got != want {
-			t.Errorf("%04x: got %v, want %v", bits, got, want)
-		}
-	}
-}
-
 func TestFullSets(t *testing.T) {
 	t.Run("ErrMissing", func(t *testing.T) {
 		t.Setenv("LOWRANK_PARITY", t.TempDir())
