@@ -1,0 +1,152 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/lowrank/lowrank/events"
+	"github.com/lowrank/lowrank/infra"
+	"github.com/lowrank/lowrank/infra/predictions"
+)
+
+// Program does the work of one job. It returns soon (within two seconds) after
+// ctx ended; the cause then says why, and on [ErrStopping] it saves what it
+// needs to go on. An error is shown to the job's owner: one clear sentence.
+type Program func(ctx context.Context, t *Task) error
+
+// Task is what a program may do with its job. Its methods may be called from
+// several goroutines, but for Output.
+type Task struct {
+	Dir string // an empty folder of the job's own, removed afterwards
+
+	run     *predictions.Run
+	blobs   infra.Blobs
+	fetcher Fetcher
+	outputs []events.OutputObject
+
+	mu    sync.Mutex
+	meter meter
+}
+
+// Fetcher opens what an input names.
+type Fetcher interface {
+	// Fetch returns a local file with the bytes of a URL in the job's input.
+	// Errors are for the owner unless infra.Retryable.
+	Fetch(ctx context.Context, job *events.Job, url string) (File, error)
+}
+
+// File is a fetched file. It must not be changed; Close lets go of it.
+type File struct {
+	Path string
+	Name string // the user's name for it
+	Size int64
+	Done func()
+}
+
+// Close lets go of the file.
+func (f File) Close() {
+	if f.Done != nil {
+		f.Done()
+	}
+}
+
+// Job returns the job.
+func (t *Task) Job() events.Job { return t.run.Job() }
+
+// Logf adds a line to the job's log, which only its owner reads.
+func (t *Task) Logf(format string, args ...any) { t.run.Logf(format, args...) }
+
+// Fetch opens what the input names.
+func (t *Task) Fetch(ctx context.Context, url string) (File, error) {
+	job := t.run.Job()
+	return t.fetcher.Fetch(ctx, &job, url)
+}
+
+// Output stores one of the job's results under name, the last part of its URL.
+// A second run of the same job writes the same bytes under the same name.
+func (t *Task) Output(ctx context.Context, name, contentType string, body io.Reader) error {
+	job := t.run.Job()
+	key := job.OutputKey(name)
+	info, err := t.blobs.Put(ctx, key, body, infra.PutOptions{ContentType: contentType})
+	if err != nil {
+		return err
+	}
+	t.outputs = append(t.outputs, events.OutputObject{Key: key, Size: info.Size, SHA256: info.SHA256, ContentType: contentType})
+	return nil
+}
+
+// Checkpoint fetches the job's last checkpoint into Dir; "" means that there is
+// none.
+func (t *Task) Checkpoint(ctx context.Context) (path string, err error) {
+	key := t.run.Job().Checkpoint
+	if key == "" {
+		return "", nil
+	}
+	blob, err := t.blobs.Get(ctx, key, infra.GetOptions{})
+	if infra.KindOf(err) == infra.ErrNotFound {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer blob.Body.Close()
+	path = filepath.Join(t.Dir, "resume.checkpoint")
+	f, err := os.Create(path)
+	if err != nil {
+		return "", err
+	}
+	if _, err := io.Copy(f, blob.Body); err != nil {
+		f.Close()
+		return "", err
+	}
+	return path, f.Close()
+}
+
+// SaveCheckpoint makes a file what the job goes on from. It is stored before the
+// record names it, so that a record never names half a checkpoint. ctx may be
+// one that has not ended when the program's own has.
+func (t *Task) SaveCheckpoint(ctx context.Context, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	key := CheckpointKey(t.run.Job().ID)
+	if _, err := t.blobs.Put(ctx, key, f, infra.PutOptions{}); err != nil {
+		return err
+	}
+	return t.run.SaveCheckpoint(ctx, key)
+}
+
+// CheckpointKey is the blob of a job's checkpoint.
+func CheckpointKey(id events.JobID) string { return fmt.Sprintf("checkpoints/%s/latest", id) }
+
+// meter turns steps into progress lines, at most one a second and one at the
+// end of each stage.
+type meter struct {
+	stage        string
+	begun, shown time.Time
+	first        int // steps that were done when the stage began
+}
+
+// Step tells how far the job is: done of total steps of a stage. note is
+// appended to the progress line, loss is kept with the record where it is not 0.
+func (t *Task) Step(stage string, done, total int, loss float64, note string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	if t.meter.stage != stage {
+		t.meter = meter{stage: stage, begun: now, first: max(done-1, 0)}
+	}
+	t.run.Progress(events.Progress{Stage: stage, Done: done, Total: total, Loss: loss})
+	if done < total && now.Sub(t.meter.shown) < time.Second {
+		return
+	}
+	t.meter.shown = now
+	t.run.Log(events.ProgressLine(done, total, now.Sub(t.meter.begun), note))
+}
