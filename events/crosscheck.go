@@ -18,7 +18,7 @@ func crossCheck(v CatalogueVersion, input map[string]any) []InvalidField {
 	}
 	number := func(name string) int64 {
 		if n, ok := input[name].(json.Number); ok {
-			i, _ := integer(n)
+			i, _ := Integer(n)
 			return i
 		}
 		i, _ := v.Schema.Property(name)["default"].(int)

@@ -87,7 +87,7 @@ func (j *Job) DecodeInput(b BaseLimits, into any) error {
 	}
 	for name, v := range given {
 		if n, ok := v.(json.Number); ok {
-			if i, ok := integer(n); ok {
+			if i, ok := Integer(n); ok {
 				v = i // 512.0 and 5.12e2 are integers too
 			}
 		}

@@ -254,7 +254,7 @@ func (v *inputValidator) integers(input map[string]any) []InvalidField {
 			continue
 		}
 		if n, ok := x.(json.Number); ok {
-			if _, ok := integer(n); !ok {
+			if _, ok := Integer(n); !ok {
 				out = append(out, InvalidField{"number_lte", "input." + name, "Must be between -9223372036854775808 and 9223372036854775807"})
 			}
 		}
@@ -263,8 +263,8 @@ func (v *inputValidator) integers(input map[string]any) []InvalidField {
 	return out
 }
 
-// integer reads a JSON number that is whole, in any spelling: 512, 512.0, 5.12e2.
-func integer(n json.Number) (int64, bool) {
+// Integer reads a JSON number that is whole, in any spelling: 512, 512.0, 5.12e2.
+func Integer(n json.Number) (int64, bool) {
 	if i, err := strconv.ParseInt(string(n), 10, 64); err == nil {
 		return i, true
 	}
@@ -273,4 +273,12 @@ func integer(n json.Number) (int64, bool) {
 		return 0, false
 	}
 	return r.Num().Int64(), true
+}
+
+// ValidWebhookURL reports whether s can be told of events: http or https with a host, at most 2,000 bytes.
+func ValidWebhookURL(s string) bool {
+	if _, isData := cutScheme(s, "data:"); isData || len(s) > 2000 {
+		return false
+	}
+	return ValidURL(s)
 }

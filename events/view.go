@@ -134,7 +134,7 @@ func ParseUploadKey(key string) (token, name string, ok bool) {
 }
 
 // FileKey is the blob of a file that was posted to /v1/files.
-func FileKey(id, name string) string { return "files/" + id + "/" + name }
+func FileKey(id string) string { return "files/" + id + "/content" }
 
 // OutputKey is the blob of an output of the job; it begins with OutputKeyPrefix.
 func (j *Job) OutputKey(name string) string { return j.OutputKeyPrefix() + name }

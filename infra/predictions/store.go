@@ -218,15 +218,15 @@ func (s *Store) View(ctx context.Context, j *events.Job) (events.Prediction, err
 	return j.View(log), err
 }
 
-// List returns a page of the owner's jobs, newest first, without those deleted.
-func (s *Store) List(ctx context.Context, owner events.Owner, trainings bool, cursor string) ([]events.Job, string, error) {
+// List returns at most limit (1 to 100) of the owner's jobs, newest first, without those deleted.
+func (s *Store) List(ctx context.Context, owner events.Owner, trainings bool, cursor string, limit int) ([]events.Job, string, error) {
 	kind := kindPrediction
 	if trainings {
 		kind = kindTraining
 	}
 	var page infra.Page[infra.Record]
 	err := retry(ctx, s.clock, func() (err error) {
-		page, err = s.index.List(ctx, string(owner), kind, cursor, 0)
+		page, err = s.index.List(ctx, string(owner), kind, cursor, limit)
 		return err
 	})
 	if err != nil {

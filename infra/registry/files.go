@@ -33,9 +33,9 @@ func (r *Registry) File(ctx context.Context, o events.Owner, id string) (File, e
 	return f, err
 }
 
-// Files lists an owner's files, newest first.
-func (r *Registry) Files(ctx context.Context, o events.Owner, cursor string) (infra.Page[File], error) {
-	return list[File](ctx, r, ownerCollection("files", o), "", infra.ListOptions{Cursor: cursor, Reverse: true})
+// Files lists an owner's files, newest first, at most limit (1 to 100).
+func (r *Registry) Files(ctx context.Context, o events.Owner, cursor string, limit int) (infra.Page[File], error) {
+	return list[File](ctx, r, ownerCollection("files", o), "", infra.ListOptions{Cursor: cursor, Limit: limit, Reverse: true})
 }
 
 // DeleteFile removes a file's entry; its blob is removed after.
