@@ -146,14 +146,14 @@ func (l *Loop) work(ctx, last context.Context, queue infra.Queue, run *predictio
 		if err := run.DropOutputs(last); err != nil {
 			l.Log.Warn("drop outputs", "job", job.ID, "err", err)
 		}
-		l.dropCheckpoint(last, job.ID)
+		l.dropCheckpoint(last, job)
 		return l.end(last, queue, m, "canceled", nil), nil
 	case errors.Is(cause, ErrLost):
 		return l.end(last, queue, m, "lost", nil), nil
 	case err == nil:
 		how = l.end(last, queue, m, "succeeded", run.Succeed(last, task.outputs...))
 		if how == "succeeded" {
-			l.dropCheckpoint(last, job.ID)
+			l.dropCheckpoint(last, job)
 		}
 		return how, nil
 	case errors.Is(err, ErrBroken):
@@ -232,9 +232,9 @@ func (l *Loop) beat(ctx context.Context, queue infra.Queue, run *predictions.Run
 	}
 }
 
-func (l *Loop) dropCheckpoint(ctx context.Context, id events.JobID) {
-	if err := l.Ports.Blobs.Delete(ctx, CheckpointKey(id)); err != nil {
-		l.Log.Warn("drop checkpoint", "job", id, "err", err)
+func (l *Loop) dropCheckpoint(ctx context.Context, job events.Job) {
+	if err := l.Ports.Blobs.Delete(ctx, job.CheckpointKey()); err != nil {
+		l.Log.Warn("drop checkpoint", "job", job.ID, "err", err)
 	}
 }
 

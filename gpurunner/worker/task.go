@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -116,15 +115,13 @@ func (t *Task) SaveCheckpoint(ctx context.Context, path string) error {
 		return err
 	}
 	defer f.Close()
-	key := CheckpointKey(t.run.Job().ID)
+	job := t.run.Job()
+	key := job.CheckpointKey()
 	if _, err := t.blobs.Put(ctx, key, f, infra.PutOptions{}); err != nil {
 		return err
 	}
 	return t.run.SaveCheckpoint(ctx, key)
 }
-
-// CheckpointKey is the blob of a job's checkpoint.
-func CheckpointKey(id events.JobID) string { return fmt.Sprintf("checkpoints/%s/latest", id) }
 
 // meter turns steps into progress lines, at most one a second and one at the
 // end of each stage.
