@@ -47,9 +47,23 @@ func (v *vec) exp(x reg.Register) reg.Register {
 	q := v.poly(expPoly, r)
 	p := v.add(v.fma(q, v.mul(r, r), r), v.f(1))
 	v.VPSLLD(op.Imm(23), t, t)
-	v.VPADDD(t, p, p)
-	y := v.zeroUnless(notLess, x, v.f(-87), p)
-	return v.where(notLessOrEq, x, v.f(88.72283), v.add(x, v.bits(inf)), y)
+	return v.expEdges(x, p, t)
+}
+
+// expEdges adds t to the exponent of p, except that the result is zero below
+// -87, and infinite, or NaN, where x is not in range.
+func (v *vec) expEdges(x, p, t reg.Register) reg.Register {
+	if !v.wide {
+		v.VPADDD(t, p, p)
+		y := v.zeroUnless(notLess, x, v.f(-87), p)
+		return v.where(notLessOrEq, x, v.f(88.72283), v.add(x, v.bits(inf)), y)
+	}
+	y, in, out := v.reg(), v.K(), v.K()
+	v.VCMPPS(op.Imm(notLess), v.f(-87), x, in)
+	v.VCMPPS(op.Imm(notLessOrEq), v.f(88.72283), x, out)
+	v.VPADDD_Z(t, p, in, y)
+	v.VADDPS(v.bits(inf), x, out, y)
+	return y
 }
 
 func (v *vec) erf(x reg.Register) reg.Register {

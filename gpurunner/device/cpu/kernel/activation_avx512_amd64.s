@@ -44,12 +44,10 @@ loop1:
 	VFMADD213PS  Z16, Z17, Z15
 	VADDPS       Z9, Z15, Z15
 	VPSLLD       $0x17, Z14, Z14
-	VPADDD       Z14, Z15, Z15
 	VCMPPS       $0x15, Z10, Z13, K1
-	VMOVAPS.Z    Z15, K1, Z14
-	VADDPS       Z12, Z13, Z15
-	VCMPPS       $0x16, Z11, Z13, K1
-	VMOVAPS      Z15, K1, Z14
+	VCMPPS       $0x16, Z11, Z13, K2
+	VPADDD.Z     Z14, Z15, K1, Z14
+	VADDPS       Z12, Z13, K2, Z14
 	VMOVUPS      Z14, (AX)(BX*1)
 	ADDQ         $0x00000040, BX
 	SUBQ         $0x00000010, DX
@@ -78,12 +76,10 @@ done2:
 	VFMADD213PS  Z1, Z2, Z0
 	VADDPS       Z9, Z0, Z0
 	VPSLLD       $0x17, Z14, Z14
-	VPADDD       Z14, Z0, Z0
 	VCMPPS       $0x15, Z10, Z13, K2
-	VMOVAPS.Z    Z0, K2, Z0
-	VADDPS       Z12, Z13, Z1
-	VCMPPS       $0x16, Z11, Z13, K2
-	VMOVAPS      Z1, K2, Z0
+	VCMPPS       $0x16, Z11, Z13, K3
+	VPADDD.Z     Z14, Z0, K2, Z0
+	VADDPS       Z12, Z13, K3, Z0
 	VMOVUPS      Z0, K1, (AX)(BX*1)
 
 end3:
@@ -388,12 +384,10 @@ loop1:
 	VFMADD213PS  Z26, Z27, Z25
 	VADDPS       Z7, Z25, Z25
 	VPSLLD       $0x17, Z22, Z22
-	VPADDD       Z22, Z25, Z25
 	VCMPPS       $0x15, constc2ae0000<>+0(SB), Z24, K1
-	VMOVAPS.Z    Z25, K1, Z22
-	VADDPS       const7f800000<>+0(SB), Z24, Z25
-	VCMPPS       $0x16, const42b17217<>+0(SB), Z24, K1
-	VMOVAPS      Z25, K1, Z22
+	VCMPPS       $0x16, const42b17217<>+0(SB), Z24, K2
+	VPADDD.Z     Z22, Z25, K1, Z22
+	VADDPS       const7f800000<>+0(SB), Z24, K2, Z22
 	VSUBPS       Z22, Z7, Z22
 	VPANDD       const80000000<>+0(SB), Z20, Z20
 	VPORD        Z20, Z22, Z20
@@ -444,12 +438,10 @@ done2:
 	VFMADD213PS  Z5, Z6, Z4
 	VADDPS       Z7, Z4, Z4
 	VPSLLD       $0x17, Z2, Z2
-	VPADDD       Z2, Z4, Z4
 	VCMPPS       $0x15, constc2ae0000<>+0(SB), Z3, K2
-	VMOVAPS.Z    Z4, K2, Z2
-	VADDPS       const7f800000<>+0(SB), Z3, Z4
-	VCMPPS       $0x16, const42b17217<>+0(SB), Z3, K2
-	VMOVAPS      Z4, K2, Z2
+	VCMPPS       $0x16, const42b17217<>+0(SB), Z3, K3
+	VPADDD.Z     Z2, Z4, K2, Z2
+	VADDPS       const7f800000<>+0(SB), Z3, K3, Z2
 	VSUBPS       Z2, Z7, Z2
 	VPANDD       const80000000<>+0(SB), Z20, Z3
 	VPORD        Z3, Z2, Z2
@@ -824,12 +816,10 @@ loop1:
 	VFMADD213PS  Z26, Z27, Z25
 	VADDPS       Z6, Z25, Z25
 	VPSLLD       $0x17, Z24, Z24
-	VPADDD       Z24, Z25, Z25
 	VCMPPS       $0x15, Z17, Z23, K1
-	VMOVAPS.Z    Z25, K1, Z24
-	VADDPS       Z19, Z23, Z25
-	VCMPPS       $0x16, Z18, Z23, K1
-	VMOVAPS      Z25, K1, Z24
+	VCMPPS       $0x16, Z18, Z23, K2
+	VPADDD.Z     Z24, Z25, K1, Z24
+	VADDPS       Z19, Z23, K2, Z24
 	VADDPS       Z6, Z24, Z23
 	VDIVPS       Z23, Z7, Z23
 	VSUBPS       Z23, Z6, Z23
@@ -875,12 +865,10 @@ done2:
 	VFMADD213PS  Z5, Z8, Z4
 	VADDPS       Z6, Z4, Z4
 	VPSLLD       $0x17, Z3, Z3
-	VPADDD       Z3, Z4, Z4
 	VCMPPS       $0x15, Z17, Z2, K2
-	VMOVAPS.Z    Z4, K2, Z3
-	VADDPS       Z19, Z2, Z4
-	VCMPPS       $0x16, Z18, Z2, K2
-	VMOVAPS      Z4, K2, Z3
+	VCMPPS       $0x16, Z18, Z2, K3
+	VPADDD.Z     Z3, Z4, K2, Z3
+	VADDPS       Z19, Z2, K3, Z3
 	VADDPS       Z6, Z3, Z2
 	VDIVPS       Z2, Z7, Z2
 	VSUBPS       Z2, Z6, Z2
@@ -1062,12 +1050,10 @@ loop1:
 	VFMADD213PS  Z17, Z18, Z16
 	VADDPS       Z0, Z16, Z16
 	VPSLLD       $0x17, Z15, Z15
-	VPADDD       Z15, Z16, Z16
 	VCMPPS       $0x15, Z11, Z14, K1
-	VMOVAPS.Z    Z16, K1, Z15
-	VADDPS       Z13, Z14, Z16
-	VCMPPS       $0x16, Z12, Z14, K1
-	VMOVAPS      Z16, K1, Z15
+	VCMPPS       $0x16, Z12, Z14, K2
+	VPADDD.Z     Z15, Z16, K1, Z15
+	VADDPS       Z13, Z14, K2, Z15
 	VADDPS       Z0, Z15, Z14
 	VDIVPS       Z14, Z0, Z14
 	VMOVUPS      Z14, (AX)(BX*1)
@@ -1099,12 +1085,10 @@ done2:
 	VFMADD213PS  Z3, Z4, Z2
 	VADDPS       Z0, Z2, Z2
 	VPSLLD       $0x17, Z14, Z14
-	VPADDD       Z14, Z2, Z2
 	VCMPPS       $0x15, Z11, Z1, K2
-	VMOVAPS.Z    Z2, K2, Z2
-	VADDPS       Z13, Z1, Z3
-	VCMPPS       $0x16, Z12, Z1, K2
-	VMOVAPS      Z3, K2, Z2
+	VCMPPS       $0x16, Z12, Z1, K3
+	VPADDD.Z     Z14, Z2, K2, Z2
+	VADDPS       Z13, Z1, K3, Z2
 	VADDPS       Z0, Z2, Z1
 	VDIVPS       Z1, Z0, Z0
 	VMOVUPS      Z0, K1, (AX)(BX*1)
@@ -1155,12 +1139,10 @@ loop1:
 	VFMADD213PS  Z18, Z19, Z17
 	VADDPS       Z10, Z17, Z17
 	VPSLLD       $0x17, Z16, Z16
-	VPADDD       Z16, Z17, Z17
 	VCMPPS       $0x15, Z11, Z15, K1
-	VMOVAPS.Z    Z17, K1, Z16
-	VADDPS       Z13, Z15, Z17
-	VCMPPS       $0x16, Z12, Z15, K1
-	VMOVAPS      Z17, K1, Z16
+	VCMPPS       $0x16, Z12, Z15, K2
+	VPADDD.Z     Z16, Z17, K1, Z16
+	VADDPS       Z13, Z15, K2, Z16
 	VADDPS       Z10, Z16, Z15
 	VDIVPS       Z15, Z14, Z14
 	VMOVUPS      Z14, (AX)(BX*1)
@@ -1192,12 +1174,10 @@ done2:
 	VFMADD213PS  Z2, Z3, Z1
 	VADDPS       Z10, Z1, Z1
 	VPSLLD       $0x17, Z15, Z15
-	VPADDD       Z15, Z1, Z1
 	VCMPPS       $0x15, Z11, Z0, K2
-	VMOVAPS.Z    Z1, K2, Z1
-	VADDPS       Z13, Z0, Z2
-	VCMPPS       $0x16, Z12, Z0, K2
-	VMOVAPS      Z2, K2, Z1
+	VCMPPS       $0x16, Z12, Z0, K3
+	VPADDD.Z     Z15, Z1, K2, Z1
+	VADDPS       Z13, Z0, K3, Z1
 	VADDPS       Z10, Z1, Z0
 	VDIVPS       Z0, Z14, Z0
 	VMOVUPS      Z0, K1, (AX)(BX*1)
@@ -1272,12 +1252,10 @@ loop1:
 	VFMADD213PS  Z27, Z28, Z26
 	VADDPS       Z9, Z26, Z26
 	VPSLLD       $0x17, Z23, Z23
-	VPADDD       Z23, Z26, Z26
 	VCMPPS       $0x15, constc2ae0000<>+0(SB), Z25, K1
-	VMOVAPS.Z    Z26, K1, Z23
-	VADDPS       const7f800000<>+0(SB), Z25, Z26
-	VCMPPS       $0x16, const42b17217<>+0(SB), Z25, K1
-	VMOVAPS      Z26, K1, Z23
+	VCMPPS       $0x16, const42b17217<>+0(SB), Z25, K2
+	VPADDD.Z     Z23, Z26, K1, Z23
+	VADDPS       const7f800000<>+0(SB), Z25, K2, Z23
 	VSUBPS       Z23, Z9, Z23
 	VPANDD       const80000000<>+0(SB), Z20, Z20
 	VPORD        Z20, Z23, Z20
@@ -1332,12 +1310,10 @@ done2:
 	VFMADD213PS  Z7, Z8, Z6
 	VADDPS       Z9, Z6, Z6
 	VPSLLD       $0x17, Z4, Z4
-	VPADDD       Z4, Z6, Z6
 	VCMPPS       $0x15, constc2ae0000<>+0(SB), Z5, K2
-	VMOVAPS.Z    Z6, K2, Z4
-	VADDPS       const7f800000<>+0(SB), Z5, Z6
-	VCMPPS       $0x16, const42b17217<>+0(SB), Z5, K2
-	VMOVAPS      Z6, K2, Z4
+	VCMPPS       $0x16, const42b17217<>+0(SB), Z5, K3
+	VPADDD.Z     Z4, Z6, K2, Z4
+	VADDPS       const7f800000<>+0(SB), Z5, K3, Z4
 	VSUBPS       Z4, Z9, Z4
 	VPANDD       const80000000<>+0(SB), Z1, Z1
 	VPORD        Z1, Z4, Z1
@@ -1435,12 +1411,10 @@ loop1:
 	VFMADD213PS  Z20, Z21, Z19
 	VADDPS       Z1, Z19, Z19
 	VPSLLD       $0x17, Z18, Z18
-	VPADDD       Z18, Z19, Z19
 	VCMPPS       $0x15, Z13, Z17, K1
-	VMOVAPS.Z    Z19, K1, Z18
-	VADDPS       Z15, Z17, Z19
-	VCMPPS       $0x16, Z14, Z17, K1
-	VMOVAPS      Z19, K1, Z18
+	VCMPPS       $0x16, Z14, Z17, K2
+	VPADDD.Z     Z18, Z19, K1, Z18
+	VADDPS       Z15, Z17, K2, Z18
 	VADDPS       Z1, Z18, Z17
 	VDIVPS       Z17, Z16, Z16
 	VMOVUPS      Z16, (AX)(BX*1)
@@ -1476,12 +1450,10 @@ done2:
 	VFMADD213PS  Z4, Z5, Z3
 	VADDPS       Z1, Z3, Z3
 	VPSLLD       $0x17, Z2, Z2
-	VPADDD       Z2, Z3, Z3
 	VCMPPS       $0x15, Z13, Z0, K2
-	VMOVAPS.Z    Z3, K2, Z2
-	VADDPS       Z15, Z0, Z3
-	VCMPPS       $0x16, Z14, Z0, K2
-	VMOVAPS      Z3, K2, Z2
+	VCMPPS       $0x16, Z14, Z0, K3
+	VPADDD.Z     Z2, Z3, K2, Z2
+	VADDPS       Z15, Z0, K3, Z2
 	VADDPS       Z1, Z2, Z0
 	VDIVPS       Z0, Z16, Z0
 	VMOVUPS      Z0, K1, (AX)(BX*1)
@@ -1570,12 +1542,10 @@ loop1:
 	VFMADD213PS  Z19, Z20, Z18
 	VADDPS       Z11, Z18, Z18
 	VPSLLD       $0x17, Z17, Z17
-	VPADDD       Z17, Z18, Z18
 	VCMPPS       $0x15, Z12, Z16, K1
-	VMOVAPS.Z    Z18, K1, Z17
-	VADDPS       Z14, Z16, Z18
-	VCMPPS       $0x16, Z13, Z16, K1
-	VMOVAPS      Z18, K1, Z17
+	VCMPPS       $0x16, Z13, Z16, K2
+	VPADDD.Z     Z17, Z18, K1, Z17
+	VADDPS       Z14, Z16, K2, Z17
 	VADDPS       Z11, Z17, Z16
 	VDIVPS       Z16, Z15, Z15
 	VMOVUPS      Z15, (AX)(BX*1)
@@ -1608,12 +1578,10 @@ done2:
 	VFMADD213PS  Z3, Z4, Z2
 	VADDPS       Z11, Z2, Z2
 	VPSLLD       $0x17, Z1, Z1
-	VPADDD       Z1, Z2, Z2
 	VCMPPS       $0x15, Z12, Z0, K2
-	VMOVAPS.Z    Z2, K2, Z1
-	VADDPS       Z14, Z0, Z2
-	VCMPPS       $0x16, Z13, Z0, K2
-	VMOVAPS      Z2, K2, Z1
+	VCMPPS       $0x16, Z13, Z0, K3
+	VPADDD.Z     Z1, Z2, K2, Z1
+	VADDPS       Z14, Z0, K3, Z1
 	VADDPS       Z11, Z1, Z0
 	VDIVPS       Z0, Z15, Z0
 	VMOVUPS      Z0, K1, (AX)(BX*1)
@@ -1683,12 +1651,10 @@ loop1:
 	VFMADD213PS  Z18, Z19, Z17
 	VADDPS       Z0, Z17, Z17
 	VPSLLD       $0x17, Z16, Z16
-	VPADDD       Z16, Z17, Z17
 	VCMPPS       $0x15, Z11, Z15, K1
-	VMOVAPS.Z    Z17, K1, Z16
-	VADDPS       Z13, Z15, Z17
-	VCMPPS       $0x16, Z12, Z15, K1
-	VMOVAPS      Z17, K1, Z16
+	VCMPPS       $0x16, Z12, Z15, K2
+	VPADDD.Z     Z16, Z17, K1, Z16
+	VADDPS       Z13, Z15, K2, Z16
 	VADDPS       Z0, Z16, Z15
 	VDIVPS       Z15, Z0, Z15
 	VMULPS       Z15, Z14, Z14
@@ -1724,12 +1690,10 @@ done2:
 	VFMADD213PS  Z3, Z4, Z2
 	VADDPS       Z0, Z2, Z2
 	VPSLLD       $0x17, Z15, Z15
-	VPADDD       Z15, Z2, Z2
 	VCMPPS       $0x15, Z11, Z1, K2
-	VMOVAPS.Z    Z2, K2, Z2
-	VADDPS       Z13, Z1, Z3
-	VCMPPS       $0x16, Z12, Z1, K2
-	VMOVAPS      Z3, K2, Z2
+	VCMPPS       $0x16, Z12, Z1, K3
+	VPADDD.Z     Z15, Z2, K2, Z2
+	VADDPS       Z13, Z1, K3, Z2
 	VADDPS       Z0, Z2, Z1
 	VDIVPS       Z1, Z0, Z1
 	VMULPS       Z1, Z14, Z2
@@ -1793,12 +1757,10 @@ loop1:
 	VFMADD213PS  Z24, Z25, Z23
 	VADDPS       Z10, Z23, Z23
 	VPSLLD       $0x17, Z22, Z22
-	VPADDD       Z22, Z23, Z23
 	VCMPPS       $0x15, Z11, Z21, K1
-	VMOVAPS.Z    Z23, K1, Z22
-	VADDPS       Z13, Z21, Z23
-	VCMPPS       $0x16, Z12, Z21, K1
-	VMOVAPS      Z23, K1, Z22
+	VCMPPS       $0x16, Z12, Z21, K2
+	VPADDD.Z     Z22, Z23, K1, Z22
+	VADDPS       Z13, Z21, K2, Z22
 	VMULPS       Z14, Z22, Z21
 	VMULPS       Z15, Z20, Z22
 	VPANDD       Z16, Z22, Z23
@@ -1834,12 +1796,10 @@ loop1:
 	VFMADD213PS  Z28, Z29, Z27
 	VADDPS       Z10, Z27, Z27
 	VPSLLD       $0x17, Z24, Z24
-	VPADDD       Z24, Z27, Z27
 	VCMPPS       $0x15, Z11, Z26, K1
-	VMOVAPS.Z    Z27, K1, Z24
-	VADDPS       Z13, Z26, Z27
-	VCMPPS       $0x16, Z12, Z26, K1
-	VMOVAPS      Z27, K1, Z24
+	VCMPPS       $0x16, Z12, Z26, K2
+	VPADDD.Z     Z24, Z27, K1, Z24
+	VADDPS       Z13, Z26, K2, Z24
 	VSUBPS       Z24, Z10, Z24
 	VPANDD       const80000000<>+0(SB), Z22, Z22
 	VPORD        Z22, Z24, Z22
@@ -1879,12 +1839,10 @@ done2:
 	VFMADD213PS  Z23, Z24, Z22
 	VADDPS       Z10, Z22, Z22
 	VPSLLD       $0x17, Z21, Z21
-	VPADDD       Z21, Z22, Z22
 	VCMPPS       $0x15, Z11, Z0, K2
-	VMOVAPS.Z    Z22, K2, Z21
-	VADDPS       Z13, Z0, Z22
-	VCMPPS       $0x16, Z12, Z0, K2
-	VMOVAPS      Z22, K2, Z21
+	VCMPPS       $0x16, Z12, Z0, K3
+	VPADDD.Z     Z21, Z22, K2, Z21
+	VADDPS       Z13, Z0, K3, Z21
 	VMULPS       Z14, Z21, Z0
 	VMULPS       Z15, Z20, Z14
 	VPANDD       Z16, Z14, Z15
@@ -1920,12 +1878,10 @@ done2:
 	VFMADD213PS  Z2, Z3, Z1
 	VADDPS       Z10, Z1, Z1
 	VPSLLD       $0x17, Z16, Z16
-	VPADDD       Z16, Z1, Z1
 	VCMPPS       $0x15, Z11, Z18, K2
-	VMOVAPS.Z    Z1, K2, Z1
-	VADDPS       Z13, Z18, Z2
-	VCMPPS       $0x16, Z12, Z18, K2
-	VMOVAPS      Z2, K2, Z1
+	VCMPPS       $0x16, Z12, Z18, K3
+	VPADDD.Z     Z16, Z1, K2, Z1
+	VADDPS       Z13, Z18, K3, Z1
 	VSUBPS       Z1, Z10, Z1
 	VPANDD       const80000000<>+0(SB), Z14, Z2
 	VPORD        Z2, Z1, Z1
@@ -2028,12 +1984,10 @@ loop1:
 	VFMADD213PS  Z21, Z22, Z20
 	VADDPS       Z1, Z20, Z20
 	VPSLLD       $0x17, Z19, Z19
-	VPADDD       Z19, Z20, Z20
 	VCMPPS       $0x15, Z13, Z18, K1
-	VMOVAPS.Z    Z20, K1, Z19
-	VADDPS       Z15, Z18, Z20
-	VCMPPS       $0x16, Z14, Z18, K1
-	VMOVAPS      Z20, K1, Z19
+	VCMPPS       $0x16, Z14, Z18, K2
+	VPADDD.Z     Z19, Z20, K1, Z19
+	VADDPS       Z15, Z18, K2, Z19
 	VADDPS       Z1, Z19, Z18
 	VDIVPS       Z18, Z1, Z18
 	VMULPS       Z17, Z17, Z19
@@ -2077,12 +2031,10 @@ done2:
 	VFMADD213PS  Z5, Z6, Z4
 	VADDPS       Z1, Z4, Z4
 	VPSLLD       $0x17, Z3, Z3
-	VPADDD       Z3, Z4, Z4
 	VCMPPS       $0x15, Z13, Z0, K2
-	VMOVAPS.Z    Z4, K2, Z3
-	VADDPS       Z15, Z0, Z4
-	VCMPPS       $0x16, Z14, Z0, K2
-	VMOVAPS      Z4, K2, Z3
+	VCMPPS       $0x16, Z14, Z0, K3
+	VPADDD.Z     Z3, Z4, K2, Z3
+	VADDPS       Z15, Z0, K3, Z3
 	VADDPS       Z1, Z3, Z0
 	VDIVPS       Z0, Z1, Z0
 	VMULPS       Z17, Z17, Z3
@@ -2163,12 +2115,10 @@ loop1:
 	VFMADD213PS  Z19, Z20, Z18
 	VADDPS       Z1, Z18, Z18
 	VPSLLD       $0x17, Z17, Z17
-	VPADDD       Z17, Z18, Z18
 	VCMPPS       $0x15, Z12, Z16, K1
-	VMOVAPS.Z    Z18, K1, Z17
-	VADDPS       Z14, Z16, Z18
-	VCMPPS       $0x16, Z13, Z16, K1
-	VMOVAPS      Z18, K1, Z17
+	VCMPPS       $0x16, Z13, Z16, K2
+	VPADDD.Z     Z17, Z18, K1, Z17
+	VADDPS       Z14, Z16, K2, Z17
 	VADDPS       Z1, Z17, Z16
 	VDIVPS       Z16, Z1, Z16
 	VMULPS       Z16, Z15, Z15
@@ -2205,12 +2155,10 @@ done2:
 	VFMADD213PS  Z4, Z5, Z3
 	VADDPS       Z1, Z3, Z3
 	VPSLLD       $0x17, Z15, Z15
-	VPADDD       Z15, Z3, Z3
 	VCMPPS       $0x15, Z12, Z2, K2
-	VMOVAPS.Z    Z3, K2, Z3
-	VADDPS       Z14, Z2, Z4
-	VCMPPS       $0x16, Z13, Z2, K2
-	VMOVAPS      Z4, K2, Z3
+	VCMPPS       $0x16, Z13, Z2, K3
+	VPADDD.Z     Z15, Z3, K2, Z3
+	VADDPS       Z14, Z2, K3, Z3
 	VADDPS       Z1, Z3, Z2
 	VDIVPS       Z2, Z1, Z2
 	VMULPS       Z2, Z0, Z0
@@ -2291,12 +2239,10 @@ loop1:
 	VFMADD213PS  Z27, Z28, Z26
 	VADDPS       Z9, Z26, Z26
 	VPSLLD       $0x17, Z23, Z23
-	VPADDD       Z23, Z26, Z26
 	VCMPPS       $0x15, constc2ae0000<>+0(SB), Z25, K1
-	VMOVAPS.Z    Z26, K1, Z23
-	VADDPS       const7f800000<>+0(SB), Z25, Z26
-	VCMPPS       $0x16, const42b17217<>+0(SB), Z25, K1
-	VMOVAPS      Z26, K1, Z23
+	VCMPPS       $0x16, const42b17217<>+0(SB), Z25, K2
+	VPADDD.Z     Z23, Z26, K1, Z23
+	VADDPS       const7f800000<>+0(SB), Z25, K2, Z23
 	VSUBPS       Z23, Z9, Z23
 	VPANDD       const80000000<>+0(SB), Z20, Z20
 	VPORD        Z20, Z23, Z20
@@ -2352,12 +2298,10 @@ done2:
 	VFMADD213PS  Z7, Z8, Z6
 	VADDPS       Z9, Z6, Z6
 	VPSLLD       $0x17, Z4, Z4
-	VPADDD       Z4, Z6, Z6
 	VCMPPS       $0x15, constc2ae0000<>+0(SB), Z5, K2
-	VMOVAPS.Z    Z6, K2, Z4
-	VADDPS       const7f800000<>+0(SB), Z5, Z6
-	VCMPPS       $0x16, const42b17217<>+0(SB), Z5, K2
-	VMOVAPS      Z6, K2, Z4
+	VCMPPS       $0x16, const42b17217<>+0(SB), Z5, K3
+	VPADDD.Z     Z4, Z6, K2, Z4
+	VADDPS       const7f800000<>+0(SB), Z5, K3, Z4
 	VSUBPS       Z4, Z9, Z4
 	VPANDD       const80000000<>+0(SB), Z1, Z1
 	VPORD        Z1, Z4, Z1
@@ -2441,12 +2385,10 @@ loop1:
 	VFMADD213PS  Z27, Z28, Z26
 	VADDPS       Z8, Z26, Z26
 	VPSLLD       $0x17, Z23, Z23
-	VPADDD       Z23, Z26, Z26
 	VCMPPS       $0x15, constc2ae0000<>+0(SB), Z25, K1
-	VMOVAPS.Z    Z26, K1, Z23
-	VADDPS       const7f800000<>+0(SB), Z25, Z26
-	VCMPPS       $0x16, const42b17217<>+0(SB), Z25, K1
-	VMOVAPS      Z26, K1, Z23
+	VCMPPS       $0x16, const42b17217<>+0(SB), Z25, K2
+	VPADDD.Z     Z23, Z26, K1, Z23
+	VADDPS       const7f800000<>+0(SB), Z25, K2, Z23
 	VSUBPS       Z23, Z8, Z23
 	VPANDD       const80000000<>+0(SB), Z21, Z21
 	VPORD        Z21, Z23, Z21
@@ -2470,12 +2412,10 @@ loop1:
 	VFMADD213PS  Z25, Z26, Z24
 	VADDPS       Z8, Z24, Z24
 	VPSLLD       $0x17, Z23, Z23
-	VPADDD       Z23, Z24, Z24
 	VCMPPS       $0x15, constc2ae0000<>+0(SB), Z22, K1
-	VMOVAPS.Z    Z24, K1, Z23
-	VADDPS       const7f800000<>+0(SB), Z22, Z24
-	VCMPPS       $0x16, const42b17217<>+0(SB), Z22, K1
-	VMOVAPS      Z24, K1, Z23
+	VCMPPS       $0x16, const42b17217<>+0(SB), Z22, K2
+	VPADDD.Z     Z23, Z24, K1, Z23
+	VADDPS       const7f800000<>+0(SB), Z22, K2, Z23
 	VMULPS       const3ecc422a<>+0(SB), Z23, Z22
 	VMULPS       const3f000000<>+0(SB), Z21, Z23
 	VFMADD213PS  Z23, Z20, Z22
@@ -2532,12 +2472,10 @@ done2:
 	VFMADD213PS  Z6, Z7, Z5
 	VADDPS       Z8, Z5, Z5
 	VPSLLD       $0x17, Z3, Z3
-	VPADDD       Z3, Z5, Z5
 	VCMPPS       $0x15, constc2ae0000<>+0(SB), Z4, K2
-	VMOVAPS.Z    Z5, K2, Z3
-	VADDPS       const7f800000<>+0(SB), Z4, Z5
-	VCMPPS       $0x16, const42b17217<>+0(SB), Z4, K2
-	VMOVAPS      Z5, K2, Z3
+	VCMPPS       $0x16, const42b17217<>+0(SB), Z4, K3
+	VPADDD.Z     Z3, Z5, K2, Z3
+	VADDPS       const7f800000<>+0(SB), Z4, K3, Z3
 	VSUBPS       Z3, Z8, Z3
 	VPANDD       const80000000<>+0(SB), Z0, Z0
 	VPORD        Z0, Z3, Z0
@@ -2561,12 +2499,10 @@ done2:
 	VFMADD213PS  Z4, Z5, Z3
 	VADDPS       Z8, Z3, Z3
 	VPSLLD       $0x17, Z2, Z2
-	VPADDD       Z2, Z3, Z3
 	VCMPPS       $0x15, constc2ae0000<>+0(SB), Z1, K2
-	VMOVAPS.Z    Z3, K2, Z2
-	VADDPS       const7f800000<>+0(SB), Z1, Z3
-	VCMPPS       $0x16, const42b17217<>+0(SB), Z1, K2
-	VMOVAPS      Z3, K2, Z2
+	VCMPPS       $0x16, const42b17217<>+0(SB), Z1, K3
+	VPADDD.Z     Z2, Z3, K2, Z2
+	VADDPS       const7f800000<>+0(SB), Z1, K3, Z2
 	VMULPS       const3ecc422a<>+0(SB), Z2, Z1
 	VMULPS       const3f000000<>+0(SB), Z0, Z2
 	VFMADD213PS  Z2, Z20, Z1

@@ -37,5 +37,11 @@
 // partly. Kernels never read or write outside what they are given, not even
 // within the same vector. Lengths that disagree are a bug and panic.
 //
+// # Time
+//
+// Assembly is not preempted, and a garbage collection waits for it: a call
+// should stay under 100 µs. For MatMul, ΣK ≤ [BlockK] sees to that; hand
+// the kernels over rows some ten thousand elements at once, not a million.
+//
 // The assembly is generated: see scripts/kernels.
 package kernel
