@@ -38,7 +38,9 @@ func planDDPM(r *run) error {
 // ancestral is one DDPM step from timestep t to next; below 0 is a clean sample.
 func (r *run) ancestral(t, next float64) Eval {
 	a, b := r.alpha(t, 1), r.alpha(next, 1)
-	alpha, beta := a/b, 1-a/b
+	// In float32, as there: between neighbouring timesteps beta is a difference that cancels.
+	alpha := float64(float32(a / b))
+	beta := float64(float32(1 - alpha))
 	if r.original { // read from the table, where float32 has rounded them
 		beta = float64(r.schedule.Betas[int(t)])
 		alpha = float64(1 - r.schedule.Betas[int(t)])
