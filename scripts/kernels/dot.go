@@ -114,7 +114,7 @@ func (v *vec) fourTrees(row [][]reg.Register) reg.Register {
 	}
 	// Lane 0 of each quarter, side by side.
 	index, r := v.ZMM(), v.ZMM()
-	v.VMOVDQU32(op.NewDataAddr(op.Symbol{Name: "·everyFourth"}, 0), index)
+	v.VMOVDQU32(v.family.table("everyFourth", 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12), index)
 	v.VPERMPS(all, index, r)
 	return r.AsX()
 }

@@ -56,7 +56,7 @@ func (v *vec) philoxBlocks(use func(words []reg.Register)) {
 	// kernel.Draw: the key, then the counter.
 	key0, key1 := op.Mem{Base: draw}, op.Mem{Base: draw, Disp: 4}
 	last := v.reg()
-	v.VPADDD(op.NewDataAddr(op.Symbol{Name: "·laneNumbers"}, 0), v.scalar("first"), last)
+	v.VPADDD(v.family.table("laneNumbers", 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), v.scalar("first"), last)
 	if v.wide {
 		t := v.GP32()
 		v.MOVL(op.U32(0xaaaa), t)

@@ -22,6 +22,7 @@ type vec struct {
 
 	consts  map[uint32]op.Op
 	unknown func(bits uint32) op.Op // provides a constant at its first use
+	family  *family
 }
 
 // The two instruction sets, in the order of the outputs.
@@ -51,12 +52,13 @@ type family struct {
 // everything else; AVX2 has no registers to spare and reads them from memory.
 func (f *family) function(name, params, doc string, body func(v *vec)) {
 	paper := &vec{Context: build.NewContext(), wide: f.wide, consts: map[uint32]op.Op{}}
+	paper.family = &family{paper.Context, f.suffix, f.wide, map[string]op.Mem{}}
 	var order []uint32
 	paper.unknown = func(bits uint32) op.Op { order = append(order, bits); return paper.reg() }
 	begin(paper.Context, name+f.suffix, "func("+params, doc)
 	body(paper)
 
-	v := &vec{Context: f.c, wide: f.wide, consts: map[uint32]op.Op{}}
+	v := &vec{Context: f.c, wide: f.wide, consts: map[uint32]op.Op{}, family: f}
 	begin(f.c, name+f.suffix, "func("+params, doc)
 	v.unknown = func(bits uint32) op.Op { panic("constant unknown to the first pass") }
 	for i, bits := range order {
@@ -78,14 +80,22 @@ const constantRegisters = 20
 // constant lays down a constant once per file, repeated to fill a vector where
 // instructions read it from memory.
 func (f *family) constant(bits uint32) op.Mem {
-	name := fmt.Sprintf("const%08x", bits)
+	values := make([]uint32, map[bool]int{false: 8, true: 16}[f.wide])
+	for i := range values {
+		values[i] = bits
+	}
+	return f.table(fmt.Sprintf("const%08x", bits), values...)
+}
+
+// table lays down named data once per file.
+func (f *family) table(name string, values ...uint32) op.Mem {
 	if m, ok := f.data[name]; ok {
 		return m
 	}
 	m := f.c.StaticGlobal(name)
 	f.c.DataAttributes(rodata)
-	for range map[bool]int{false: 8, true: 16}[f.wide] {
-		f.c.AppendDatum(op.U32(bits))
+	for _, x := range values {
+		f.c.AppendDatum(op.U32(x))
 	}
 	f.data[name] = m
 	return m
@@ -259,9 +269,8 @@ func (v *vec) sub(a, b op.Op) reg.Register { return v.binary(v.VSUBPS, b, a) }
 func (v *vec) mul(a, b op.Op) reg.Register { return v.binary(v.VMULPS, b, a) }
 func (v *vec) div(a, b op.Op) reg.Register { return v.binary(v.VDIVPS, b, a) }
 
-// min and max return b where either is NaN.
+// min returns b where either is NaN.
 func (v *vec) min(a, b op.Op) reg.Register { return v.binary(v.VMINPS, b, a) }
-func (v *vec) max(a, b op.Op) reg.Register { return v.binary(v.VMAXPS, b, a) }
 
 func (v *vec) sqrt(a op.Op) reg.Register {
 	r := v.reg()

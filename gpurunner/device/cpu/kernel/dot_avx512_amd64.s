@@ -157,7 +157,7 @@ end3:
 	VADDPS       Z1, Z0, Z0
 	VSHUFPS      $0xb1, Z0, Z0, Z1
 	VADDPS       Z1, Z0, Z0
-	VMOVDQU32    ·everyFourth+0(SB), Z1
+	VMOVDQU32    everyFourth<>+0(SB), Z1
 	VPERMPS      Z0, Z1, Z0
 	VMOVUPS.Z    (AX), K1, X1
 	VADDPS       X1, X0, X0
@@ -176,7 +176,7 @@ end3:
 	VADDPS       Z1, Z0, Z0
 	VSHUFPS      $0xb1, Z0, Z0, Z1
 	VADDPS       Z1, Z0, Z0
-	VMOVDQU32    ·everyFourth+0(SB), Z1
+	VMOVDQU32    everyFourth<>+0(SB), Z1
 	VPERMPS      Z0, Z1, Z0
 	VMOVUPS.Z    (AX), K1, X1
 	VADDPS       X1, X0, X0
@@ -195,7 +195,7 @@ end3:
 	VADDPS       Z1, Z0, Z0
 	VSHUFPS      $0xb1, Z0, Z0, Z1
 	VADDPS       Z1, Z0, Z0
-	VMOVDQU32    ·everyFourth+0(SB), Z1
+	VMOVDQU32    everyFourth<>+0(SB), Z1
 	VPERMPS      Z0, Z1, Z0
 	VMOVUPS.Z    (AX), K1, X1
 	VADDPS       X1, X0, X0
@@ -214,7 +214,7 @@ end3:
 	VADDPS       Z1, Z0, Z0
 	VSHUFPS      $0xb1, Z0, Z0, Z1
 	VADDPS       Z1, Z0, Z0
-	VMOVDQU32    ·everyFourth+0(SB), Z1
+	VMOVDQU32    everyFourth<>+0(SB), Z1
 	VPERMPS      Z0, Z1, Z0
 	VMOVUPS.Z    (AX), K1, X1
 	VADDPS       X1, X0, X0
@@ -233,7 +233,7 @@ end3:
 	VADDPS       Z1, Z0, Z0
 	VSHUFPS      $0xb1, Z0, Z0, Z1
 	VADDPS       Z1, Z0, Z0
-	VMOVDQU32    ·everyFourth+0(SB), Z1
+	VMOVDQU32    everyFourth<>+0(SB), Z1
 	VPERMPS      Z0, Z1, Z0
 	VMOVUPS.Z    (AX), K1, X1
 	VADDPS       X1, X0, X0
@@ -252,13 +252,31 @@ end3:
 	VADDPS       Z1, Z0, Z0
 	VSHUFPS      $0xb1, Z0, Z0, Z1
 	VADDPS       Z1, Z0, Z0
-	VMOVDQU32    ·everyFourth+0(SB), Z1
+	VMOVDQU32    everyFourth<>+0(SB), Z1
 	VPERMPS      Z0, Z1, Z0
 	VMOVUPS.Z    (AX), K1, X1
 	VADDPS       X1, X0, X0
 	VMOVUPS      X0, (AX)
 	VZEROUPPER
 	RET
+
+DATA everyFourth<>+0(SB)/4, $0x00000000
+DATA everyFourth<>+4(SB)/4, $0x00000004
+DATA everyFourth<>+8(SB)/4, $0x00000008
+DATA everyFourth<>+12(SB)/4, $0x0000000c
+DATA everyFourth<>+16(SB)/4, $0x00000000
+DATA everyFourth<>+20(SB)/4, $0x00000004
+DATA everyFourth<>+24(SB)/4, $0x00000008
+DATA everyFourth<>+28(SB)/4, $0x0000000c
+DATA everyFourth<>+32(SB)/4, $0x00000000
+DATA everyFourth<>+36(SB)/4, $0x00000004
+DATA everyFourth<>+40(SB)/4, $0x00000008
+DATA everyFourth<>+44(SB)/4, $0x0000000c
+DATA everyFourth<>+48(SB)/4, $0x00000000
+DATA everyFourth<>+52(SB)/4, $0x00000004
+DATA everyFourth<>+56(SB)/4, $0x00000008
+DATA everyFourth<>+60(SB)/4, $0x0000000c
+GLOBL everyFourth<>(SB), RODATA|NOPTR, $64
 
 // func dot6x1AVX512(c *float32, a *float32, b *float32, k int, cStride int, aStride int, bStride int, add uint32)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VL
@@ -487,7 +505,7 @@ end3:
 	VADDPS       Z1, Z0, Z0
 	VSHUFPS      $0xb1, Z0, Z0, Z1
 	VADDPS       Z1, Z0, Z0
-	VMOVDQU32    ·everyFourth+0(SB), Z1
+	VMOVDQU32    everyFourth<>+0(SB), Z1
 	VPERMPS      Z0, Z1, Z0
 	VMOVUPS.Z    (AX), K1, X1
 	VADDPS       X1, X0, X0

@@ -11,7 +11,7 @@ TEXT ·philoxAVX2(SB), NOSPLIT, $0-28
 	MOVQ         draw+16(FP), CX
 	MOVQ         blocks+8(FP), DX
 	VBROADCASTSS first+24(FP), Y0
-	VPADDD       ·laneNumbers+0(SB), Y0, Y0
+	VPADDD       laneNumbers<>+0(SB), Y0, Y0
 
 blocks1:
 	VPBROADCASTD 8(CX), Y1
@@ -291,6 +291,24 @@ DATA const00000008<>+24(SB)/4, $0x00000008
 DATA const00000008<>+28(SB)/4, $0x00000008
 GLOBL const00000008<>(SB), RODATA|NOPTR, $32
 
+DATA laneNumbers<>+0(SB)/4, $0x00000000
+DATA laneNumbers<>+4(SB)/4, $0x00000001
+DATA laneNumbers<>+8(SB)/4, $0x00000002
+DATA laneNumbers<>+12(SB)/4, $0x00000003
+DATA laneNumbers<>+16(SB)/4, $0x00000004
+DATA laneNumbers<>+20(SB)/4, $0x00000005
+DATA laneNumbers<>+24(SB)/4, $0x00000006
+DATA laneNumbers<>+28(SB)/4, $0x00000007
+DATA laneNumbers<>+32(SB)/4, $0x00000008
+DATA laneNumbers<>+36(SB)/4, $0x00000009
+DATA laneNumbers<>+40(SB)/4, $0x0000000a
+DATA laneNumbers<>+44(SB)/4, $0x0000000b
+DATA laneNumbers<>+48(SB)/4, $0x0000000c
+DATA laneNumbers<>+52(SB)/4, $0x0000000d
+DATA laneNumbers<>+56(SB)/4, $0x0000000e
+DATA laneNumbers<>+60(SB)/4, $0x0000000f
+GLOBL laneNumbers<>(SB), RODATA|NOPTR, $64
+
 // func dropoutAVX2(y *float32, x *float32, blocks int, draw *byte, first uint32, threshold uint32, scale float32)
 // Requires: AVX, AVX2
 TEXT ·dropoutAVX2(SB), NOSPLIT, $0-44
@@ -301,7 +319,7 @@ TEXT ·dropoutAVX2(SB), NOSPLIT, $0-44
 	MOVQ         draw+24(FP), DX
 	MOVQ         blocks+16(FP), BX
 	VBROADCASTSS first+32(FP), Y2
-	VPADDD       ·laneNumbers+0(SB), Y2, Y2
+	VPADDD       laneNumbers<>+0(SB), Y2, Y2
 
 blocks1:
 	VPBROADCASTD 8(DX), Y3

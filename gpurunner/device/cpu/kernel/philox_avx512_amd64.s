@@ -16,7 +16,7 @@ TEXT ·philoxAVX512(SB), NOSPLIT, $0-28
 	MOVQ         draw+16(FP), CX
 	MOVQ         blocks+8(FP), DX
 	VBROADCASTSS first+24(FP), Z5
-	VPADDD       ·laneNumbers+0(SB), Z5, Z5
+	VPADDD       laneNumbers<>+0(SB), Z5, Z5
 	MOVL         $0x0000aaaa, BX
 	KMOVW        BX, K7
 
@@ -342,6 +342,24 @@ DATA const00000010<>+56(SB)/4, $0x00000010
 DATA const00000010<>+60(SB)/4, $0x00000010
 GLOBL const00000010<>(SB), RODATA|NOPTR, $64
 
+DATA laneNumbers<>+0(SB)/4, $0x00000000
+DATA laneNumbers<>+4(SB)/4, $0x00000001
+DATA laneNumbers<>+8(SB)/4, $0x00000002
+DATA laneNumbers<>+12(SB)/4, $0x00000003
+DATA laneNumbers<>+16(SB)/4, $0x00000004
+DATA laneNumbers<>+20(SB)/4, $0x00000005
+DATA laneNumbers<>+24(SB)/4, $0x00000006
+DATA laneNumbers<>+28(SB)/4, $0x00000007
+DATA laneNumbers<>+32(SB)/4, $0x00000008
+DATA laneNumbers<>+36(SB)/4, $0x00000009
+DATA laneNumbers<>+40(SB)/4, $0x0000000a
+DATA laneNumbers<>+44(SB)/4, $0x0000000b
+DATA laneNumbers<>+48(SB)/4, $0x0000000c
+DATA laneNumbers<>+52(SB)/4, $0x0000000d
+DATA laneNumbers<>+56(SB)/4, $0x0000000e
+DATA laneNumbers<>+60(SB)/4, $0x0000000f
+GLOBL laneNumbers<>(SB), RODATA|NOPTR, $64
+
 // func dropoutAVX512(y *float32, x *float32, blocks int, draw *byte, first uint32, threshold uint32, scale float32)
 // Requires: AVX, AVX512F
 TEXT ·dropoutAVX512(SB), NOSPLIT, $0-44
@@ -357,7 +375,7 @@ TEXT ·dropoutAVX512(SB), NOSPLIT, $0-44
 	MOVQ         draw+24(FP), DX
 	MOVQ         blocks+16(FP), BX
 	VBROADCASTSS first+32(FP), Z7
-	VPADDD       ·laneNumbers+0(SB), Z7, Z7
+	VPADDD       laneNumbers<>+0(SB), Z7, Z7
 	MOVL         $0x0000aaaa, SI
 	KMOVW        SI, K7
 

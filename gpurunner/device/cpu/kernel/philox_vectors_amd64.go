@@ -4,9 +4,6 @@ package kernel
 
 import "unsafe"
 
-// laneNumbers is read by the assembly of philox.
-var laneNumbers = [16]uint32{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
-
 // counters is an instruction set's Philox, so many blocks of four at once.
 type counters struct {
 	lanes   int

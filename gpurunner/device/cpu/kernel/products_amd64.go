@@ -46,9 +46,6 @@ func (d *dots) dotRows(c []float32, cStride int, a []float32, aStride int, b []f
 	}
 }
 
-// everyFourth is read by the assembly of dots.
-var everyFourth = [16]int32{0, 4, 8, 12}
-
 // layouts is an instruction set's conversions, vectors of so many lanes.
 type layouts struct {
 	lanes                 int
