@@ -39,6 +39,7 @@
 //     takes the variance of one training step. Its Euler draws noise that it does not use.
 //   - DDIM, PNDM and DDPM in the original's inpainting blend with the picture renoised at the timestep just done, now at the
 //     next one (and with the clean picture at the end).
+//   - UniPC with bh1 going to sigma 0 gives not-a-number there; here it gives the limit, the last prediction.
 //   - clip_sample is read by nobody: diffusers' Stable Diffusion pipelines turn it off whatever a file says.
 //   - A missing skip_prk_steps means true (diffusers: false): no Stable Diffusion model uses Runge–Kutta steps.
 //

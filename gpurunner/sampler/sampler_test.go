@@ -1,6 +1,7 @@
 package sampler
 
 import (
+	"encoding/json"
 	"math"
 	"strings"
 	"testing"
@@ -144,18 +145,20 @@ func configOf(t *testing.T, c *paritytest.Case) (Kind, Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := StableDiffusion()
+	var file struct {
+		Base map[string]any `json:"base_config"`
+	}
+	c.Root.JSON(t, "schedulers/"+c.Base+".json", &file)
 	for key, v := range c.Meta["overrides"].(map[string]any) {
-		switch key {
-		case "prediction_type":
-			config.PredictionType = v.(string)
-		case "timestep_spacing":
-			config.TimestepSpacing = v.(string)
-		case "use_karras_sigmas":
-			config.KarrasSigmas = v.(bool)
-		default:
-			t.Fatalf("the case overrides %s, which this test does not know", key)
-		}
+		file.Base[key] = v
+	}
+	data, err := json.Marshal(file.Base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := ParseConfig(data)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return kind, config
 }
