@@ -59,6 +59,8 @@ func BenchmarkMatMul(b *testing.B) {
 			{1, 32, 512, 8, F32},
 			{s.Rows, 16, 512, 8, F32},
 			{s.Rows, 8, 512, 8, F32},
+			{s.Rows, 32, 40, 8, F32}, // scores of 40-wide heads
+			{56, 32, 40, 8, F32},
 		} {
 			b.Run(fmt.Sprintf("%s/%dx%dx%d/type=%d", s.Name, c.m, c.n, c.k, c.typ), func(b *testing.B) {
 				a := make([]float32, c.m*c.k)
