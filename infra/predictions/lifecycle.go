@@ -41,21 +41,35 @@ func (s *Store) Enqueue(ctx context.Context, id events.JobID, p events.Program) 
 	return err
 }
 
-// Arrived frees the jobs that wait for an upload and queues them, pinned to the generation that
-// arrived: a second PUT changes nothing for them. Called again it does nothing.
-func (s *Store) Arrived(ctx context.Context, o events.ObjectCreated) error {
+// Waiting returns the ids of the jobs that wait for an upload.
+func (s *Store) Waiting(ctx context.Context, key string) ([]events.JobID, error) {
 	var waiting []infra.Record
 	err := retry(ctx, s.clock, func() (err error) {
-		waiting, err = s.index.ByUpload(ctx, o.Key)
+		waiting, err = s.index.ByUpload(ctx, key)
 		return err
 	})
+	ids := make([]events.JobID, len(waiting))
+	for i, r := range waiting {
+		ids[i] = events.JobID(r.ID)
+	}
+	return ids, err
+}
+
+// Arrived frees the jobs that wait for an upload and queues them, pinned to the generation that
+// arrived: a second PUT changes nothing for them. With a refusal, a sentence that says why the upload
+// cannot be used, they fail instead. Called again it does nothing.
+func (s *Store) Arrived(ctx context.Context, o events.ObjectCreated, refusal string) error {
+	waiting, err := s.Waiting(ctx, o.Key)
 	if err != nil {
 		return err
 	}
-	for _, r := range waiting {
-		j, err := s.Change(ctx, events.JobID(r.ID), func(j *events.Job) error {
+	for _, id := range waiting {
+		j, err := s.Change(ctx, id, func(j *events.Job) error {
 			if j.Status.Terminal() || j.WaitsFor != o.Key {
 				return errNoChange
+			}
+			if refusal != "" {
+				return j.GiveUp(s.clock.Now(), refusal)
 			}
 			j.WaitsFor = ""
 			for i := range j.Sources {

@@ -16,7 +16,7 @@ import (
 const (
 	UploadDeadline = time.Hour        // for the PUT that a training waits for
 	UnsentAfter    = 30 * time.Second // a job without a message gets one
-	resendAfter    = 15 * time.Minute // a job whose runner died and whose message did not come back gets one
+	resendAfter    = 2 * time.Minute  // a job whose runner died and whose message did not come back gets one
 	leaseGrace     = 2 * time.Second  // after a lease's end, for clocks that differ
 )
 
