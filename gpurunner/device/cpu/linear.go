@@ -19,6 +19,7 @@ type product struct {
 	rows     int // of y per chunk
 	panels   int // of B per chunk
 	rowParts int
+	compact  bool // A is copied block by block
 }
 
 // Rows and panels of a chunk. Enough rows that widening or transposing a panel
@@ -132,7 +133,13 @@ func (t *product) start(d *Device, k int) {
 	}
 	t.rows = ceil(m, ceil(m, t.rows)) // even parts
 	t.rowParts = ceil(m, t.rows)
+	// A transposed A costs a line per element; rows a multiple of a page apart
+	// evict one another.
+	t.compact = t.rows > 1 && (t.aCol != 1 && all > 1 || t.aCol == 1 && t.aRow%512 == 0)
 	need := scratchB
+	if t.compact {
+		need += t.rows * compactStride
+	}
 	if !t.epi.direct {
 		need += t.rows * t.panels * kernel.Panel
 	}
@@ -148,18 +155,20 @@ func (t *product) run(w *worker, chunk int) {
 	m := min(t.rows, y.rows-m0)
 	n0 := j0 * kernel.Panel
 	n := min(t.panels*kernel.Panel, y.cols-n0)
-	c, cStride := w.scratch[scratchB:], t.panels*kernel.Panel
+	free := w.scratch[scratchB:]
+	var compact []float32
+	if t.compact {
+		compact, free = free[:t.rows*compactStride], free[t.rows*compactStride:]
+	}
+	c, cStride := free, t.panels*kernel.Panel
 	if t.epi.direct {
 		c, cStride = y.p[m0*y.stride+n0:], y.stride
 	}
 	g := &w.grid
-	*g = grid{aRow: t.aRow, aCol: t.aCol, cStride: cStride, runs: 1, m: m, lowRow: m0}
+	*g = grid{aRow: t.aRow, aCol: t.aCol, cStride: cStride, runs: 1, m: m, lowRow: m0, c: &c[0], compact: compact}
 	if len(t.pieces) > 0 {
 		g.a = &t.a.p[m0*t.aRow]
 	}
-	for at := 0; at < n; at += kernel.Panel {
-		g.c = &c[at]
-		t.d.multiply(w, g, &t.b, t.pieces, t.lows, j0+at/kernel.Panel, min(kernel.Panel, n-at), w.scratch)
-	}
+	t.d.multiply(w, g, &t.b, t.pieces, t.lows, j0, n, w.scratch)
 	t.epi.store(t.d.kernels, c, cStride, m0, n0, m, n)
 }
