@@ -34,7 +34,7 @@ var kinds = map[string]sampler.Kind{
 }
 
 func comparePipeline(t *testing.T, pool *tensor.Pool, c *paritytest.Case) {
-	m, err := diffusion.Open(pool, enginetest.Folder(t, c.ModelDir(t)))
+	m, err := diffusion.Open(pool, enginetest.Base(t, c.ModelDir(t)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ func TestParity(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			l := nn.NewLoader(pool, enginetest.Open(t, c.ModelDir(t)+"/vae"))
+			l := nn.NewLoader(pool, nn.FromTensors(enginetest.Weights(t, c.ModelDir(t), "vae")))
 			encoder, decoder := vae.LoadEncoder(l, config), vae.LoadDecoder(l, config)
 			if err := l.Err(); err != nil {
 				t.Fatal(err)

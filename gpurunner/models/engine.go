@@ -1,0 +1,120 @@
+package models
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/lowrank/lowrank/events"
+	"github.com/lowrank/lowrank/gpurunner/base"
+	"github.com/lowrank/lowrank/gpurunner/clip"
+	"github.com/lowrank/lowrank/gpurunner/diffusion"
+	"github.com/lowrank/lowrank/gpurunner/lora"
+	"github.com/lowrank/lowrank/gpurunner/tensor"
+	"github.com/lowrank/lowrank/gpurunner/worker"
+)
+
+// Bases opens base models by name.
+type Bases interface {
+	Open(ctx context.Context, name string) (*base.Base, error)
+}
+
+// Engine runs programs on one device. It is used by one goroutine.
+type Engine struct {
+	Pool  *tensor.Pool
+	Bases Bases
+
+	loaded *loaded
+}
+
+// loaded is the base model that is on the device.
+type loaded struct {
+	name   string
+	base   *base.Base
+	model  *diffusion.Model
+	layers *lora.Base
+	sets   *setCache
+}
+
+// Programs are what this engine can run, for worker.Loop.
+func (e *Engine) Programs() map[events.Program]worker.Program {
+	return map[events.Program]worker.Program{
+		events.ProgramLora:             e.draw,
+		events.ProgramTraining:         e.train,
+		events.ProgramAdvancedTraining: e.trainAdvanced,
+	}
+}
+
+// use returns the base model of a job, loading it if it is not the one on the
+// device.
+func (e *Engine) use(ctx context.Context, name string) (*loaded, error) {
+	if e.loaded != nil && e.loaded.name == name {
+		return e.loaded, nil
+	}
+	e.Release()
+	b, err := e.Bases.Open(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	m, err := diffusion.Open(e.Pool, b)
+	if err != nil {
+		b.Close()
+		return nil, err
+	}
+	var encoders []clip.Config
+	for _, t := range m.Text {
+		encoders = append(encoders, t.Config)
+	}
+	e.loaded = &loaded{name: name, base: b, model: m, layers: lora.NewBase(name, m.UNetConfig(), encoders...), sets: newSetCache(maxSets)}
+	return e.loaded, nil
+}
+
+// Release gives back what the engine holds on the device.
+func (e *Engine) Release() {
+	if l := e.loaded; l != nil {
+		l.sets.clear()
+		l.model.Release()
+		l.base.Close()
+		e.loaded = nil
+	}
+}
+
+// limits are the card's limits as the input schemas want them.
+func (l *loaded) limits() events.BaseLimits { return Limits(l.base.Card) }
+
+// Limits turns a base model's card into the limits that its input schemas
+// have.
+func Limits(c base.Card) events.BaseLimits {
+	return events.BaseLimits{
+		Name: c.Name, SHA256: cardHash(c), Sizes: c.Drawing.Sizes, Width: c.Drawing.Width, Height: c.Drawing.Height, MaxPixels: c.Drawing.MaxPixels,
+		Resolution: c.Training.Resolution, MinResolution: c.Training.MinResolution, MaxResolution: c.Training.MaxResolution,
+		ResolutionMultiple: c.Training.ResolutionMultiple, InferenceSteps: c.Drawing.Steps, MaxInferenceSteps: c.Drawing.MaxSteps,
+		InversionSteps: c.Training.InversionSteps, TuningSteps: c.Training.TuningSteps,
+	}
+}
+
+// cardHash names a model by what it is: its weights' hashes.
+func cardHash(c base.Card) string {
+	h := sha256.New()
+	for _, path := range sortedKeys(c.Weights) {
+		fmt.Fprintf(h, "%s %s\n", path, c.Weights[path])
+	}
+	return fmt.Sprintf("%x", h.Sum(nil))
+}
+
+// fileHash is the SHA-256 of a file.
+func fileHash(path string) (sum [32]byte, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return sum, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return sum, err
+	}
+	copy(sum[:], h.Sum(nil))
+	return sum, nil
+}
