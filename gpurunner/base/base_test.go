@@ -23,8 +23,6 @@ import (
 	"github.com/lowrank/lowrank/gpurunner/train"
 )
 
-func TestMain(m *testing.M) { paritytest.Main(m) }
-
 var _ diffusion.Files = (*base.Base)(nil)
 
 func open(t *testing.T, ref string, o base.Options) *base.Base {
