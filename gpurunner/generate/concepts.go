@@ -94,3 +94,13 @@ func (c *Concepts) Release() {
 	}
 	c.Words = diffusion.Words{}
 }
+
+// Layers lists the layers of a model that concepts can sit on; name is for
+// messages.
+func Layers(name string, m *diffusion.Model) *lora.Base {
+	var encoders []clip.Config
+	for _, t := range m.Text {
+		encoders = append(encoders, t.Config)
+	}
+	return lora.NewBase(name, m.UNetConfig(), encoders...)
+}

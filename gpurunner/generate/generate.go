@@ -6,13 +6,14 @@ import (
 
 	"github.com/lowrank/lowrank/gpurunner/autodiff"
 	"github.com/lowrank/lowrank/gpurunner/diffusion"
+	"github.com/lowrank/lowrank/gpurunner/imageops"
 	"github.com/lowrank/lowrank/gpurunner/sampler"
 	"github.com/lowrank/lowrank/gpurunner/tensor"
 )
 
 // Draw draws the request's pictures and hands each to deliver as soon as it is
 // ready. It stops at the first error, at deliver's, and when ctx ends.
-func Draw(ctx context.Context, m *diffusion.Model, r Request, deliver func(image int, p Picture) error) error {
+func Draw(ctx context.Context, m *diffusion.Model, r Request, deliver func(image int, p *imageops.Picture) error) error {
 	if err := r.fill(m); err != nil {
 		return err
 	}
@@ -113,10 +114,10 @@ func (d *drawing) release() {
 }
 
 // picture draws picture i.
-func (d *drawing) picture(p *autodiff.Pass, i int) (Picture, error) {
+func (d *drawing) picture(p *autodiff.Pass, i int) (*imageops.Picture, error) {
 	net, err := d.m.UNet()
 	if err != nil {
-		return Picture{}, err
+		return nil, err
 	}
 	factor := d.m.VAEConfig().Factor()
 	h, w, c := d.r.Height/factor, d.r.Width/factor, d.m.VAEConfig().LatentChannels
@@ -145,28 +146,28 @@ func (d *drawing) picture(p *autodiff.Pass, i int) (Picture, error) {
 		defer free()
 	}
 	if err := run.run(x); err != nil {
-		return Picture{}, err
+		return nil, err
 	}
 	if err := finite(x); err != nil {
-		return Picture{}, err
+		return nil, err
 	}
 	return d.decode(p, x)
 }
 
-func (d *drawing) decode(p *autodiff.Pass, x *tensor.Tensor) (Picture, error) {
+func (d *drawing) decode(p *autodiff.Pass, x *tensor.Tensor) (*imageops.Picture, error) {
 	decoder, err := d.m.Decoder()
 	if err != nil {
-		return Picture{}, err
+		return nil, err
 	}
 	z := autodiff.Constant(d.m.Unscale(p, x))
 	image, err := decoder.Decode(p, z)
 	z.Release()
 	if err != nil {
-		return Picture{}, err
+		return nil, err
 	}
 	defer image.Release()
 	if err := p.Device().Sync(); err != nil {
-		return Picture{}, err
+		return nil, err
 	}
 	return fromValues(image.T.Float32(), d.r.Width, d.r.Height), nil
 }

@@ -27,10 +27,10 @@ func (d *drawing) encodeInput(p *autodiff.Pass) (*knownPicture, error) {
 	if in.Width != w || in.Height != h {
 		return nil, fmt.Errorf("the input picture is %dx%d and the drawing %dx%d; resize the picture first", in.Width, in.Height, w, h)
 	}
-	values := in.values()
+	pixels := values(in)
 	k := new(knownPicture)
 	var err error
-	if k.moments, err = d.moments(p, values); err != nil {
+	if k.moments, err = d.moments(p, pixels); err != nil {
 		return nil, err
 	}
 	m := d.r.Mask
@@ -58,10 +58,10 @@ func (d *drawing) encodeInput(p *autodiff.Pass) (*knownPicture, error) {
 	if d.m.Inpaints() {
 		for i, u := range m.Values {
 			if u >= 128 {
-				values[3*i], values[3*i+1], values[3*i+2] = 0, 0, 0
+				pixels[3*i], pixels[3*i+1], pixels[3*i+2] = 0, 0, 0
 			}
 		}
-		k.masked, err = d.moments(p, values)
+		k.masked, err = d.moments(p, pixels)
 	}
 	return k, err
 }

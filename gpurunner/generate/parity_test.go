@@ -9,6 +9,7 @@ import (
 	"github.com/lowrank/lowrank/gpurunner/diffusion"
 	"github.com/lowrank/lowrank/gpurunner/enginetest"
 	"github.com/lowrank/lowrank/gpurunner/generate"
+	"github.com/lowrank/lowrank/gpurunner/imageops"
 	"github.com/lowrank/lowrank/gpurunner/paritytest"
 	"github.com/lowrank/lowrank/gpurunner/sampler"
 	"github.com/lowrank/lowrank/gpurunner/tensor"
@@ -74,7 +75,7 @@ func comparePipeline(t *testing.T, pool *tensor.Pool, c *paritytest.Case) {
 	}
 	if task != "txt2img" {
 		x := input.Tensor(t, "in.image")
-		r.Image = &generate.Picture{Width: x.Shape[1], Height: x.Shape[0], Pixels: x.U8}
+		r.Image = &imageops.Picture{Width: x.Shape[1], Height: x.Shape[0], Pix: x.U8}
 	}
 	if strings.HasPrefix(task, "inpaint") {
 		x := input.Tensor(t, "in.mask")
@@ -96,8 +97,8 @@ func comparePipeline(t *testing.T, pool *tensor.Pool, c *paritytest.Case) {
 		}
 	}
 	var pixels []uint8
-	err = generate.Draw(context.Background(), m, r, func(_ int, p generate.Picture) error {
-		pixels = append(pixels, p.Pixels...)
+	err = generate.Draw(context.Background(), m, r, func(_ int, p *imageops.Picture) error {
+		pixels = append(pixels, p.Pix...)
 		return nil
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/lowrank/lowrank/gpurunner/diffusion"
+	"github.com/lowrank/lowrank/gpurunner/imageops"
 	"github.com/lowrank/lowrank/gpurunner/sampler"
 )
 
@@ -21,7 +22,7 @@ type Request struct {
 	// Image starts image→image, and with Mask inpainting. Strength in (0,1]
 	// is how much of it is drawn anew; networks made to inpaint may be given
 	// 1.
-	Image    *Picture
+	Image    *imageops.Picture
 	Mask     *Mask
 	Strength float64
 
@@ -45,13 +46,6 @@ type Request struct {
 type Step struct {
 	Image, Images int // picture being drawn, from 0, of so many
 	Step, Steps   int // evaluations done, of so many
-}
-
-// Mask says what of a picture to draw anew: 255 is all, 0 nothing; at least
-// 128 counts as all.
-type Mask struct {
-	Width, Height int
-	Values        []uint8
 }
 
 // fill completes a request and refuses what cannot be drawn with the model.

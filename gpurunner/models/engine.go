@@ -9,8 +9,8 @@ import (
 
 	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/gpurunner/base"
-	"github.com/lowrank/lowrank/gpurunner/clip"
 	"github.com/lowrank/lowrank/gpurunner/diffusion"
+	"github.com/lowrank/lowrank/gpurunner/generate"
 	"github.com/lowrank/lowrank/gpurunner/lora"
 	"github.com/lowrank/lowrank/gpurunner/tensor"
 	"github.com/lowrank/lowrank/gpurunner/worker"
@@ -63,11 +63,7 @@ func (e *Engine) use(ctx context.Context, name string) (*loaded, error) {
 		b.Close()
 		return nil, err
 	}
-	var encoders []clip.Config
-	for _, t := range m.Text {
-		encoders = append(encoders, t.Config)
-	}
-	e.loaded = &loaded{name: name, base: b, model: m, layers: lora.NewBase(name, m.UNetConfig(), encoders...), sets: newSetCache(maxSets)}
+	e.loaded = &loaded{name: name, base: b, model: m, layers: generate.Layers(name, m), sets: newSetCache(maxSets)}
 	return e.loaded, nil
 }
 

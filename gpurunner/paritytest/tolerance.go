@@ -52,7 +52,7 @@ var (
 	tolLatents     = Tolerance{Rel: 5e-5}
 	// A network that is given the masked picture amplifies the rounding of the autoencoder: the same PyTorch program on
 	// another machine lies 8.2e-5 from the stored numbers, and in float64 7.7e-5.
-	tolInpainting = Tolerance{Rel: 3e-4}
+	tolInpainting  = Tolerance{Rel: 3e-4}
 	tolPicture     = Tolerance{Levels: 1, Share: 0.01}
 	tolLoRAOutput  = Tolerance{Rel: 2e-5}
 	tolMerged      = Tolerance{Abs: 1e-6}

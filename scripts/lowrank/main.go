@@ -1,0 +1,45 @@
+// Command lowrank draws with Stable Diffusion, teaches it concepts from a few
+// pictures, and serves both over HTTP.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := root().ExecuteContext(ctx)
+	switch {
+	case err == nil:
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(os.Stderr, "lowrank: stopped")
+		os.Exit(130)
+	default:
+		fmt.Fprintln(os.Stderr, "lowrank:", err)
+		os.Exit(1)
+	}
+}
+
+// root is the command without a verb. Each verb is a file of this package.
+func root() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:           "lowrank",
+		Short:         "Teach Stable Diffusion a concept from a few pictures, and draw with it",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+	}
+	cmd.AddCommand(
+		generateCommand(),
+		versionCommand(),
+	)
+	return cmd
+}
