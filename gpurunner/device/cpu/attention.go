@@ -23,33 +23,61 @@ type attention struct {
 	o, q, k, v matrix
 	lse        []float32 // [Batch,Heads,TQ] or nil
 	g          device.AttentionGeom
-	keys       []float32 // [Batch·Heads][⌈TK/32⌉][Dim][32]
+	keys       []float32 // panels of the transpose, by head
+	values     []float32 // panels, by head
 	tiles      int       // of queries
 }
 
-// packKeys is the task of turning the keys, or values, of every head into
-// panels. A chunk is a key tile of one sample and head.
-type packKeys struct {
-	d     *Device
-	dst   []float32
-	src   matrix
-	g     device.AttentionGeom
-	tiles int
+// packHeads is the task of copying the columns of every head into panels, the
+// B operands of attention's products: [⌈T/32⌉][Dim][32] of the transpose for
+// scores, or [⌈Dim/32⌉][T][32] of the rows themselves for weighted sums. In
+// place heads would straddle the lines of the cache. A chunk is a key tile of
+// one sample and head.
+type packHeads struct {
+	d         *Device
+	dst       []float32
+	src       matrix
+	g         device.AttentionGeom
+	t         int // tokens of a sample
+	transpose bool
+	tiles     int
 }
 
-func (t *packKeys) run(_ *worker, chunk int) {
-	g := &t.g
-	bh, k0 := chunk/t.tiles, chunk%t.tiles*keyTile
-	n := min(keyTile, g.TK-k0)
-	src := t.src.p[(bh/g.Heads*g.TK+k0)*t.src.stride+bh%g.Heads*g.Dim:]
-	dst := t.dst[bh*kernel.PanelLen(g.TK, g.Dim)+k0*g.Dim:]
-	t.d.kernels.Pack(dst, src, t.src.stride, n, g.Dim)
+// headLen is the size of one head of t tokens in panels.
+func headLen(t, dim int, transpose bool) int {
+	if transpose {
+		return kernel.PanelLen(t, dim)
+	}
+	return kernel.PanelLen(dim, t)
 }
 
-func (d *Device) packKeys(dst []float32, src matrix, g device.AttentionGeom) {
-	t := &d.tasks.packKeys
-	*t = packKeys{d: d, dst: dst, src: src, g: g, tiles: ceil(g.TK, keyTile)}
-	d.fork(t, g.Batch*g.Heads*t.tiles, 2*len(dst))
+func (p *packHeads) run(_ *worker, chunk int) {
+	g := &p.g
+	bh, t0 := chunk/p.tiles, chunk%p.tiles*keyTile
+	n := min(keyTile, p.t-t0)
+	src := p.src.p[(bh/g.Heads*p.t+t0)*p.src.stride+bh%g.Heads*g.Dim:]
+	dst := p.dst[bh*headLen(p.t, g.Dim, p.transpose):]
+	if p.transpose {
+		p.d.kernels.Pack(dst[t0*g.Dim:], src, p.src.stride, n, g.Dim)
+		return
+	}
+	for c := 0; c < g.Dim; c += kernel.Panel {
+		width := min(kernel.Panel, g.Dim-c)
+		panel := dst[c*p.t+t0*kernel.Panel:]
+		for r := range n {
+			copy(panel[r*kernel.Panel:][:width], src[r*p.src.stride+c:])
+		}
+	}
+}
+
+// packHeads takes the head of temp for the panels of src and returns them and
+// the rest.
+func (d *Device) packHeads(temp []float32, src matrix, g device.AttentionGeom, tokens int, transpose bool) (dst, rest []float32) {
+	n := g.Batch * g.Heads * headLen(tokens, g.Dim, transpose)
+	p := &d.tasks.packHeads
+	*p = packHeads{d: d, dst: temp[:n], src: src, g: g, t: tokens, transpose: transpose, tiles: ceil(tokens, keyTile)}
+	d.fork(p, g.Batch*g.Heads*p.tiles, 2*n)
+	return p.dst, temp[n:]
 }
 
 func checkAttention(op string, g device.AttentionGeom) {
@@ -75,12 +103,12 @@ func (d *Device) Attention(o device.Matrix, lse device.Array, q, k, v device.Mat
 	if heads*g.TQ == 0 {
 		return
 	}
-	buf, keys := d.temp(heads * kernel.PanelLen(g.TK, g.Dim))
+	buf, temp := d.temp(heads * (headLen(g.TK, g.Dim, true) + headLen(g.TK, g.Dim, false)))
 	if buf == nil {
 		return
 	}
-	t.keys = keys
-	d.packKeys(keys, t.k, g)
+	t.keys, temp = d.packHeads(temp, t.k, g, g.TK, true)
+	t.values, _ = d.packHeads(temp, t.v, g, g.TK, false)
 	if d.scratch(queryTile * (keyTile + 2)) {
 		d.fork(t, heads*t.tiles, 2*heads*g.TQ*max(g.TK, 1)*g.Dim)
 	}
@@ -97,7 +125,8 @@ func (t *attention) run(w *worker, chunk int) {
 	sum := w.scratch[queryTile*(keyTile+1):][:queryTile]
 	q := t.q.p[(b*g.TQ+q0)*t.q.stride+head:]
 	o := t.o.p[(b*g.TQ+q0)*t.o.stride+head:]
-	keys := t.keys[bh*kernel.PanelLen(g.TK, g.Dim):]
+	keys := t.keys[bh*headLen(g.TK, g.Dim, true):]
+	values := t.values[bh*headLen(g.TK, g.Dim, false):]
 	for i := range m {
 		top[i], sum[i] = float32(math.Inf(-1)), 0
 	}
@@ -129,7 +158,8 @@ func (t *attention) run(w *worker, chunk int) {
 			top[i] = high
 			sum[i] += set.ExpSum(row, row, g.Scale, high)
 		}
-		t.weigh(w, o, s, t.v.p[(b*g.TK+k0)*t.v.stride+head:], m, n, k0 > 0)
+		sum := kernel.Segment{A: &s[0], ARow: keyTile, ACol: 1, K: n}
+		t.d.weigh(w, o, t.o.stride, sum, values[k0*kernel.Panel:], g.TK, m, g.Dim, k0 > 0)
 	}
 	for i := range m {
 		or := o[i*t.o.stride:][:g.Dim]
@@ -162,22 +192,16 @@ func (d *Device) scores(w *worker, s, q []float32, qStride int, keys []float32, 
 	}
 }
 
-// weigh computes o [m,Dim] = p·v, or adds it, for p [m,n] with rows keyTile
-// apart and the values in place.
-func (t *attention) weigh(w *worker, o, p, v []float32, m, n int, add bool) {
-	t.d.inPlace(w, o, t.o.stride, kernel.Segment{
-		A: &p[0], ARow: keyTile, ACol: 1, BRow: t.v.stride, K: n,
-	}, v, m, t.g.Dim, add)
-}
-
-// inPlace computes c [m,n] = A·b, or adds it, for the A of s and b in place.
-func (d *Device) inPlace(w *worker, c []float32, cStride int, s kernel.Segment, b []float32, m, n int, add bool) {
+// weigh computes c [m,dim] = A·b, or adds it, for the A of s and the rows of
+// one head of t tokens in panels.
+func (d *Device) weigh(w *worker, c []float32, cStride int, s kernel.Segment, b []float32, t, m, dim int, add bool) {
 	tile := &w.tile
 	w.segs = sized(w.segs, 1)
-	for j := 0; j < n; j += kernel.Panel {
-		s.B = unsafe.Pointer(&b[j])
+	s.BRow = kernel.Panel
+	for j := 0; j < dim; j += kernel.Panel {
+		s.B = unsafe.Pointer(&b[j*t])
 		w.segs[0] = s
-		*tile = kernel.Tile{C: &c[j], CStride: cStride, M: m, N: min(kernel.Panel, n-j),
+		*tile = kernel.Tile{C: &c[j], CStride: cStride, M: m, N: min(kernel.Panel, dim-j),
 			Segments: w.segs, Accumulate: add}
 		d.kernels.MatMul(tile)
 	}

@@ -23,7 +23,8 @@ type attentionBack struct {
 	do, o, q, k, v matrix
 	lse            []float32
 	dots           []float32 // [Batch,Heads,TQ] Σ do·o
-	keys, values   []float32 // panels
+	keys, values   []float32 // panels of the transposes, by head
+	qs, dos, ks    []float32 // panels, by head
 	g              device.AttentionGeom
 	pass           backPass
 	queries, tiles int // query tiles, key tiles
@@ -63,15 +64,17 @@ func (d *Device) AttentionBack(dq, dk, dv, do, o, q, k, v device.Matrix, lse dev
 	if heads*(g.TQ+g.TK) == 0 {
 		return
 	}
-	panels := heads * kernel.PanelLen(g.TK, g.Dim)
-	buf, temp := d.temp(2*panels + heads*g.TQ)
+	buf, temp := d.temp(heads * (g.TQ + 2*headLen(g.TK, g.Dim, true) + headLen(g.TK, g.Dim, false) + 2*headLen(g.TQ, g.Dim, false)))
 	if buf == nil {
 		return
 	}
 	defer d.Release(buf)
-	t.keys, t.values, t.dots = temp[:panels], temp[panels:2*panels], temp[2*panels:]
-	d.packKeys(t.keys, t.k, g)
-	d.packKeys(t.values, t.v, g)
+	t.dots, temp = temp[:heads*g.TQ], temp[heads*g.TQ:]
+	t.keys, temp = d.packHeads(temp, t.k, g, g.TK, true)
+	t.values, temp = d.packHeads(temp, t.v, g, g.TK, true)
+	t.ks, temp = d.packHeads(temp, t.k, g, g.TK, false)
+	t.qs, temp = d.packHeads(temp, t.q, g, g.TQ, false)
+	t.dos, _ = d.packHeads(temp, t.do, g, g.TQ, false)
 	if !d.scratch(2 * backQueries * keyTile) {
 		return
 	}
@@ -148,11 +151,11 @@ func (t *attentionBack) keyTile(w *worker, bh, j int, dq bool) {
 		}
 		p, ds := t.probabilities(w, bh, i, j)
 		m := min(backQueries, g.TQ-i*backQueries)
-		from := b*g.TQ + i*backQueries
-		s := kernel.Segment{A: &p[0], ARow: 1, ACol: keyTile, BRow: t.do.stride, K: m}
-		t.d.inPlace(w, dv, t.dv.stride, s, t.do.p[from*t.do.stride+head:], n, g.Dim, !first)
-		s.A, s.BRow = &ds[0], t.q.stride
-		t.d.inPlace(w, dk, t.dk.stride, s, t.q.p[from*t.q.stride+head:], n, g.Dim, !first)
+		from := bh*headLen(g.TQ, g.Dim, false) + i*backQueries*kernel.Panel
+		s := kernel.Segment{A: &p[0], ARow: 1, ACol: keyTile, K: m}
+		t.d.weigh(w, dv, t.dv.stride, s, t.dos[from:], g.TQ, n, g.Dim, !first)
+		s.A = &ds[0]
+		t.d.weigh(w, dk, t.dk.stride, s, t.qs[from:], g.TQ, n, g.Dim, !first)
 		first = false
 		if dq {
 			t.addDQ(w, bh, i, j)
@@ -174,7 +177,7 @@ func (t *attentionBack) probabilities(w *worker, bh, i, j int) (p, ds []float32)
 	q0, k0 := i*backQueries, j*keyTile
 	m, n := min(backQueries, g.TQ-q0), min(keyTile, g.TK-k0)
 	p, ds = w.scratch[:backQueries*keyTile], w.scratch[backQueries*keyTile:][:backQueries*keyTile]
-	panel := bh*kernel.PanelLen(g.TK, g.Dim) + k0*g.Dim
+	panel := bh*headLen(g.TK, g.Dim, true) + k0*g.Dim
 	row := b*g.TQ + q0
 	t.d.scores(w, p, t.q.p[row*t.q.stride+head:], t.q.stride, t.keys[panel:], m, n, g.Dim)
 	t.d.scores(w, ds, t.do.p[row*t.do.stride+head:], t.do.stride, t.values[panel:], m, n, g.Dim)
@@ -199,7 +202,8 @@ func (t *attentionBack) addDQ(w *worker, bh, i, j int) {
 	b, head := bh/g.Heads, bh%g.Heads*g.Dim
 	m, n := min(backQueries, g.TQ-i*backQueries), min(keyTile, g.TK-j*keyTile)
 	ds := w.scratch[backQueries*keyTile:]
-	s := kernel.Segment{A: &ds[0], ARow: keyTile, ACol: 1, BRow: t.k.stride, K: n}
+	s := kernel.Segment{A: &ds[0], ARow: keyTile, ACol: 1, K: n}
 	dq := t.dq.p[(b*g.TQ+i*backQueries)*t.dq.stride+head:]
-	t.d.inPlace(w, dq, t.dq.stride, s, t.k.p[(b*g.TK+j*keyTile)*t.k.stride+head:], m, g.Dim, j > 0)
+	keys := t.ks[bh*headLen(g.TK, g.Dim, false)+j*keyTile*kernel.Panel:]
+	t.d.weigh(w, dq, t.dq.stride, s, keys, g.TK, m, g.Dim, j > 0)
 }

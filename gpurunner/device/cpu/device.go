@@ -186,7 +186,7 @@ type tasks struct {
 	convGrad      convGrad
 	upsample      upsample
 	repack        repack
-	packKeys      packKeys
+	packHeads     packHeads
 	attention     attention
 	attentionBack attentionBack
 	groupNorm     groupNorm
