@@ -338,7 +338,7 @@ func TestFolderErrors(t *testing.T) {
 		{"ErrCard", edit("lowrank.json", "natve_size", 1), "lowrank.json: json: unknown field"},
 		{"ErrIndex", func(dir string) error {
 			return errors.Join(remove(unet)(dir), write("unet/diffusion_pytorch_model.safetensors.index.json", `{"weight_map": {"a": "../b"}}`)(dir))
-		}, `weight "a" lies in "../b", which is not a file of this folder`},
+		}, `weight "a" lies in "../b", which is no .safetensors file of this folder`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := copyOfEmbedded(t)

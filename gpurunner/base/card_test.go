@@ -104,7 +104,7 @@ func FuzzCard(f *testing.F) {
 }
 
 func FuzzShards(f *testing.F) {
-	f.Add([]byte(`{"weight_map": {"a": "x-00001-of-00002.safetensors", "b": "y"}}`))
+	f.Add([]byte(`{"weight_map": {"a": "x-00001-of-00002.safetensors", "b": "y.safetensors"}}`))
 	f.Add([]byte(`{"weight_map": {"a": "../../etc/passwd"}}`))
 	f.Add([]byte(`{"weight_map": {"a": ""}}`))
 	f.Add([]byte(`{"weight_map": []}`))

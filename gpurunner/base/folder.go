@@ -134,8 +134,8 @@ func shards(part, name string, text []byte) ([]string, error) {
 	}
 	files := map[string]bool{}
 	for weight, file := range index.WeightMap {
-		if file == "" || !fs.ValidPath(file) || strings.ContainsAny(file, `/\`) {
-			return nil, fmt.Errorf("%s: weight %q lies in %q, which is not a file of this folder", name, weight, file)
+		if !fs.ValidPath(file) || strings.ContainsAny(file, `/\`) || path.Ext(file) != ".safetensors" {
+			return nil, fmt.Errorf("%s: weight %q lies in %q, which is no .safetensors file of this folder", name, weight, file)
 		}
 		files[part+"/"+file] = true
 	}
