@@ -126,26 +126,27 @@ func TestAttachOutOfMemory(t *testing.T) {
 	config, texts := smallConfig(t)
 	u, encoders := hollow(config, texts)
 	base := smallBase(t, "sd15-tiny")
-	for _, left := range []int{0, 1, 7, 100, 310, 601, 700, 1000} {
+	attach := func(left int) (used int, err error) {
 		small := &limited{dev, left}
 		pool := tensor.NewPool(small)
 		mounts := []lora.Mount{
 			{Set: randomSet(base, 2, allTargets(base, lora.ExtendedTargets)), Scale: 1},
 			{Set: randomSet(base, 3, allTargets(base, lora.ExtendedTargets)), Scale: 1},
 		}
-		_, err := lora.Attach(pool, u, encoders, mounts)
-		if !errors.Is(err, device.ErrOutOfMemory) {
-			t.Fatalf("after %d allocations: got %v", left, err)
-		}
-		for _, m := range u.Modules() {
-			if *m.Slot() != nil {
-				t.Fatalf("after %d allocations: %s still has an adapter", left, m.Path)
-			}
-		}
-		small.left = 1 << 30
 		mounted, err := lora.Attach(pool, u, encoders, mounts)
+		used = left - small.left
 		if err != nil {
-			t.Fatal(err)
+			for _, m := range u.Modules() {
+				if *m.Slot() != nil {
+					t.Fatalf("after %d allocations: %s still has an adapter", left, m.Path)
+				}
+			}
+			small.left = 1 << 30
+			if mounted, err := lora.Attach(pool, u, encoders, mounts); err != nil {
+				t.Fatal(err)
+			} else {
+				mounted.Release()
+			}
 		}
 		mounted.Release()
 		for _, m := range mounts {
@@ -153,6 +154,16 @@ func TestAttachOutOfMemory(t *testing.T) {
 		}
 		if pool.Live() != 0 || dev.Stats().Live != 0 {
 			t.Fatalf("after %d allocations: %d tensors and %d bytes are left", left, pool.Live(), dev.Stats().Live)
+		}
+		return used, err
+	}
+	need, err := attach(1 << 30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, left := range []int{0, 1, 7, need / 3, need / 2, need - 3, need - 2, need - 1} {
+		if _, err := attach(left); !errors.Is(err, device.ErrOutOfMemory) {
+			t.Fatalf("after %d of %d allocations: got %v", left, need, err)
 		}
 	}
 }
@@ -171,6 +182,8 @@ func hollow(u unet.Config, encoders []clip.Config) (*unet.UNet, []*clip.Encoder)
 }
 
 // Switching concepts on the shapes of SD 1.5: what a call pays before it draws.
+// Again is a mounting whose sets and scales were mounted before, Scales one
+// with scales that are new.
 func BenchmarkAttach(b *testing.B) {
 	u, err := unet.ParseConfig([]byte(`{"block_out_channels": [320, 640, 1280, 1280], "attention_head_dim": 8, "cross_attention_dim": 768,
 		"down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
@@ -179,21 +192,34 @@ func BenchmarkAttach(b *testing.B) {
 		b.Fatal(err)
 	}
 	text := clip.Config{HiddenSize: 768, IntermediateSize: 3072, Layers: 12, Heads: 12, HiddenAct: "quick_gelu"}
-	model, encoders := unet.Outline(u), []*clip.Encoder{clip.Outline(text)}
+	model, encoders := hollow(u, []clip.Config{text})
 	base := lora.Known()[0]
 	for _, bb := range []struct {
 		name    string
 		sets    int
 		rank    int
 		targets lora.Targets
-	}{{"One/Rank4", 1, 4, ""}, {"Two/Rank4", 2, 4, ""}, {"Three/Rank16", 3, 16, ""}, {"Two/Rank4/Extended", 2, 4, lora.ExtendedTargets}} {
+		scales  bool
+	}{
+		{"Again/One/Rank4", 1, 4, "", false},
+		{"Again/Three/Rank16", 3, 16, "", false},
+		{"Again/Two/Rank4/Extended", 2, 4, lora.ExtendedTargets, false},
+		{"Scales/One/Rank16", 1, 16, "", true},
+		{"Scales/Two/Rank4", 2, 4, "", true},
+		{"Scales/Two/Rank16", 2, 16, "", true},
+		{"Scales/Two/Rank4/Extended", 2, 4, lora.ExtendedTargets, true},
+	} {
 		b.Run(bb.name, func(b *testing.B) {
-			pool := enginetest.Pool(b)
+			dev, err := cpu.New(cpu.Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			pool := tensor.NewPool(dev)
 			var mounts []lora.Mount
 			for range bb.sets {
 				mounts = append(mounts, lora.Mount{Set: randomSet(base, bb.rank, allTargets(base, bb.targets)), Scale: 0.7})
 			}
-			for b.Loop() {
+			attach := func() {
 				m, err := lora.Attach(pool, model, encoders, mounts)
 				if err != nil {
 					b.Fatal(err)
@@ -202,6 +228,13 @@ func BenchmarkAttach(b *testing.B) {
 					b.Fatal(err)
 				}
 				m.Release()
+			}
+			attach()
+			for b.Loop() {
+				if bb.scales {
+					mounts[0].Scale++
+				}
+				attach()
 			}
 		})
 	}

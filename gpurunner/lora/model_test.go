@@ -149,3 +149,26 @@ func sdDir(t testing.TB, name string) string {
 	t.Helper()
 	return paritytest.Roots(t)[0].Path("models/" + name)
 }
+
+// learn leaves the gradients of the mean square of a prediction.
+func (m *model) learn(t testing.TB, p *autodiff.Pass, c *paritytest.Case) error {
+	t.Helper()
+	constant := func(name string) *autodiff.Value {
+		x := c.Tensor(t, name).NHWC()
+		return autodiff.Constant(p.Pool.FromFloat32(x.F32, x.Shape...))
+	}
+	sample, context := constant("in.sample"), constant("in.encoder_hidden_states")
+	defer sample.Release()
+	defer context.Release()
+	y, err := m.unet.Forward(p, sample, unet.Condition{Timesteps: []float64{float64(c.Tensor(t, "in.timestep").I64[0])}, Context: context})
+	if err != nil {
+		return err
+	}
+	defer y.Release()
+	target := p.Pool.Zeros(y.T.Shape...)
+	defer target.Release()
+	loss := p.Loss(y, target, nil, nil)
+	loss.Release()
+	p.Backward()
+	return nil
+}

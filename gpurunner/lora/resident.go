@@ -17,6 +17,9 @@ type resident struct {
 	pool     *tensor.Pool
 	down, up []*autodiff.Value // down is nil for convolutions
 	kernels  []device.Weight   // nil for linear layers
+	// joints are what was made of this set and others mounted behind it, the
+	// one used last first.
+	joints []*joint
 }
 
 // load brings the set's factors onto the device, unless they are there. isConv
@@ -54,8 +57,8 @@ func (s *Set) load(pool *tensor.Pool, isConv []bool) (err error) {
 	return nil
 }
 
-// Unload gives back the device memory of the set's factors. The set must not be
-// mounted.
+// Unload gives back the device memory of the set's factors, and of what was
+// joined for mounting it in front of others. The set must not be mounted.
 func (s *Set) Unload() {
 	r := s.device
 	if r == nil {
@@ -65,6 +68,9 @@ func (s *Set) Unload() {
 		v.Release()
 	}
 	r.thaw()
+	for _, j := range r.joints {
+		j.release()
+	}
 	s.device = nil
 }
 
