@@ -1,0 +1,185 @@
+package models
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/lowrank/lowrank/events"
+	"github.com/lowrank/lowrank/gpurunner/generate"
+	"github.com/lowrank/lowrank/gpurunner/imageops"
+	"github.com/lowrank/lowrank/gpurunner/lora"
+	"github.com/lowrank/lowrank/gpurunner/pngtext"
+	"github.com/lowrank/lowrank/gpurunner/sampler"
+	"github.com/lowrank/lowrank/gpurunner/worker"
+)
+
+// draw is the program lora: pictures of a prompt, with any concepts.
+func (e *Engine) draw(ctx context.Context, t *worker.Task) error {
+	job := t.Job()
+	l, err := e.use(ctx, job.Base)
+	if err != nil {
+		return err
+	}
+	var in events.LoraInput
+	if err := job.DecodeInput(l.limits(), &in); err != nil {
+		return err
+	}
+	t.Logf("Using seed: %d", in.Seed)
+	kind, err := sampler.ParseKind(in.Scheduler)
+	if err != nil {
+		return err
+	}
+	r := generate.Request{
+		Width: in.Width, Height: in.Height, Steps: in.NumInferenceSteps, Guidance: in.GuidanceScale,
+		Scheduler: kind, Seed: uint64(in.Seed), Num: in.NumOutputs, Strength: in.PromptStrength,
+	}
+	if r.Image, r.Mask, err = fetchPictures(ctx, t, in); err != nil {
+		return err
+	}
+	mounts, err := l.fetchConcepts(ctx, t, in)
+	if err != nil {
+		return err
+	}
+	concepts, err := generate.Mount(l.model, mounts)
+	if err != nil {
+		return err
+	}
+	defer concepts.Release()
+	for _, text := range []struct {
+		from string
+		to   *string
+	}{{in.Prompt, &r.Prompt}, {in.NegativePrompt, &r.Negative}} {
+		expanded, dropped, err := concepts.Expand(text.from)
+		if err != nil {
+			return err
+		}
+		for _, n := range dropped {
+			t.Logf("<%d> has no tokens of its own and was left out of the prompt.", n)
+		}
+		*text.to = expanded
+	}
+	r.Words = concepts.Words
+	r.Progress = func(s generate.Step) { t.Step("sampling", s.Image*s.Steps+s.Step, s.Images*s.Steps, 0, "") }
+	return generate.Draw(ctx, l.model, r, func(i int, p *imageops.Picture) error {
+		var file bytes.Buffer
+		text := fmt.Sprintf("%s\nSteps: %d, Sampler: %s, CFG scale: %g, Seed: %d, Picture: %d, Size: %dx%d, Model: %s",
+			in.Prompt, r.Steps, r.Scheduler, r.Guidance, in.Seed, i, p.Width, p.Height, job.Base)
+		if err := pngtext.Encode(&file, p.Image(), text); err != nil {
+			return err
+		}
+		return t.Output(ctx, fmt.Sprintf("out-%d.png", i), "image/png", &file)
+	})
+}
+
+// fetchPictures reads the input's image and mask, resized to what is drawn.
+func fetchPictures(ctx context.Context, t *worker.Task, in events.LoraInput) (*imageops.Picture, *generate.Mask, error) {
+	if in.Image == "" {
+		if in.Mask != "" {
+			return nil, nil, fmt.Errorf("mask: it needs an image that it is a mask of")
+		}
+		return nil, nil, nil
+	}
+	read := func(name, url string) (*imageops.Picture, error) {
+		f, err := t.Fetch(ctx, url)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		defer f.Close()
+		data, err := os.ReadFile(f.Path)
+		if err != nil {
+			return nil, err
+		}
+		p, err := imageops.Decode(data, imageops.Options{})
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		return p, nil
+	}
+	p, err := read("image", in.Image)
+	if err != nil {
+		return nil, nil, err
+	}
+	if p, err = p.Resize(in.Width, in.Height, imageops.Lanczos); err != nil {
+		return nil, nil, fmt.Errorf("image: %w", err)
+	}
+	if in.Mask == "" {
+		return p, nil, nil
+	}
+	m, err := read("mask", in.Mask)
+	if err != nil {
+		return nil, nil, err
+	}
+	mask, err := generate.MaskOf(m, in.Width, in.Height)
+	return p, mask, err
+}
+
+// fetchConcepts opens the files of lora_urls with their scales.
+func (l *loaded) fetchConcepts(ctx context.Context, t *worker.Task, in events.LoraInput) ([]lora.Mount, error) {
+	urls := splitList(in.LoraURLs)
+	scales, err := parseScales(in.LoraScales, len(urls))
+	if err != nil {
+		return nil, err
+	}
+	var mounts []lora.Mount
+	for i, url := range urls {
+		set, err := l.fetchConcept(ctx, t, url)
+		if err != nil {
+			return nil, fmt.Errorf("lora_urls, file %d: %w", i+1, err)
+		}
+		if n := len(set.Unused); n > 0 {
+			t.Logf("File %d: %d of its tensors fit nothing in this base model and are not used.", i+1, n)
+		}
+		mounts = append(mounts, lora.Mount{Set: set, Scale: float32(scales[i])})
+	}
+	return mounts, nil
+}
+
+func (l *loaded) fetchConcept(ctx context.Context, t *worker.Task, url string) (*lora.Set, error) {
+	f, err := t.Fetch(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	sum, err := fileHash(f.Path)
+	if err != nil {
+		return nil, err
+	}
+	return l.sets.get(sum, func() (*lora.Set, error) { return lora.Open(f.Path, l.layers) })
+}
+
+// splitList cuts a list at vertical bars, spaces around its parts left out. The
+// empty text is the empty list.
+func splitList(s string) []string {
+	var parts []string
+	for _, part := range strings.Split(s, "|") {
+		if part = strings.TrimSpace(part); part != "" {
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}
+
+// parseScales reads lora_scales: one number for all files, or one each.
+func parseScales(s string, files int) ([]float64, error) {
+	parts := splitList(s)
+	if files == 0 {
+		return nil, nil
+	}
+	if len(parts) != 1 && len(parts) != files {
+		return nil, fmt.Errorf("lora_scales has %d numbers for %d files; give one number for all of them, or one each, separated by |", len(parts), files)
+	}
+	scales := make([]float64, files)
+	for i := range scales {
+		part := parts[min(i, len(parts)-1)]
+		v, err := strconv.ParseFloat(part, 32)
+		if err != nil || v != v {
+			return nil, fmt.Errorf("lora_scales: %q is not a number", part)
+		}
+		scales[i] = v
+	}
+	return scales, nil
+}
