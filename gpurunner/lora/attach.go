@@ -75,9 +75,8 @@ func (t term) adapter() *Adapter { return &t.set.Adapters[t.index] }
 //
 // The first call for a set uploads its factors, and the first call for several
 // sets at their scales joins them; later calls find both there, until
-// Set.Unload. Attach and Release belong outside of autodiff.Run and Record, which
-// take back what was allocated in them when they fail. A set that was read
-// for another base is a *MismatchError; a slot that is taken is an error.
+// Set.Unload, also when an autodiff.Run around the call fails. A set that was
+// read for another base is a *MismatchError; a slot that is taken is an error.
 func Attach(pool *tensor.Pool, u *unet.UNet, encoders []*clip.Encoder, mounts []Mount) (*Mounted, error) {
 	places, err := meet(pool, modules(u, encoders), mounts)
 	if err != nil {

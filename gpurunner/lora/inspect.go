@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 
 	"github.com/lowrank/lowrank/gpurunner/safetensors"
 )
@@ -163,11 +164,28 @@ func norm(v []float32) float64 {
 	return math.Sqrt(sum)
 }
 
+// printable keeps a file's text from steering a terminal or the table.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '�'
+	}, s)
+}
+
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 // Write prints the report for people.
 func (r *Report) Write(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(name, format string, args ...any) {
-		fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...))
+		fmt.Fprintf(t, "%s\t%s\n", name, printable(fmt.Sprintf(format, args...)))
 	}
 	line("file", "%s", r.File)
 	line("format", "%s", strings.TrimSuffix(fmt.Sprintf("%s (%s)", r.Format, r.Era), " ()"))
@@ -182,7 +200,7 @@ func (r *Report) Write(w io.Writer) error {
 		if !math.IsNaN(p.Norm) {
 			norm = fmt.Sprintf("%.4g", p.Norm)
 		}
-		line(string(p.Part), "%d layers (%s), rank %s, %d parameters, norm %s", p.Modules, p.Targets, p.Ranks, p.Params, norm)
+		line(string(p.Part), "%s (%s), rank %s, %d parameters, norm %s", counted(p.Modules, "layer"), p.Targets, p.Ranks, p.Params, norm)
 	}
 	if r.Scale != "" {
 		line("scale", "%s", r.Scale)
@@ -193,7 +211,7 @@ func (r *Report) Write(w io.Writer) error {
 		for _, n := range k.Norms {
 			norms = append(norms, fmt.Sprintf("%.3g", n))
 		}
-		line("token", "%s: %d vectors, norms %s", k.Name, k.Vectors, strings.Join(norms, " "))
+		line("token", "%s: %s of norm %s", k.Name, counted(k.Vectors, "vector"), strings.Join(norms, " "))
 	}
 	for _, k := range r.Unused {
 		line("not used", "%s", shorten(k))

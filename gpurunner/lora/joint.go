@@ -89,6 +89,7 @@ func newJoint(pool *tensor.Pool, mounts []Mount, places []*place) (j *joint, err
 		at, next = at+up+down, next+len(p.terms)
 		j.adapters[p.layer.String()] = ad
 	}
+	all.Keep()
 	return j, nil
 }
 

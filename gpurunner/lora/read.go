@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/lowrank/lowrank/gpurunner/safetensors"
 )
@@ -169,8 +170,10 @@ func readAny(s *source, bases []*Base) (*Set, error) {
 	var best *plan
 	var on *Base
 	var first error
+	var tried []string
 	for _, b := range append(append([]*Base(nil), bases...), Known()...) {
 		p, err := makePlan(s, b)
+		tried = append(tried, b.Name)
 		switch {
 		case err == nil && (best == nil || p.used() > best.used()):
 			best, on = p, b
@@ -179,6 +182,10 @@ func readAny(s *source, bases []*Base) (*Set, error) {
 		}
 	}
 	if best == nil {
+		var wrong *MismatchError
+		if errors.As(first, &wrong) {
+			return nil, s.fail("fits none of the base models %s: %s", strings.Join(tried, ", "), wrong.Reason)
+		}
 		return nil, first
 	}
 	return best.load(s, on)

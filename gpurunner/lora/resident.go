@@ -53,6 +53,11 @@ func (s *Set) load(pool *tensor.Pool, isConv []bool) (err error) {
 		r.down = append(r.down, down)
 		r.up = append(r.up, autodiff.Constant(pool.FromFloat32(a.Up, a.Module.Out, a.Rank)))
 	}
+	for _, v := range slices.Concat(r.down, r.up) {
+		if v != nil {
+			v.T.Keep()
+		}
+	}
 	s.device = r
 	return nil
 }

@@ -60,6 +60,15 @@ func (s *Set) HasPart(p Part) bool {
 	return slices.ContainsFunc(s.Adapters, func(a Adapter) bool { return a.Module.Part == p })
 }
 
+// Size is the memory that the set's factors take, in bytes: once here, and once
+// more on the device while the set is loaded.
+func (s *Set) Size() (bytes int64) {
+	for i := range s.Adapters {
+		bytes += 4 * int64(len(s.Adapters[i].Down)+len(s.Adapters[i].Up))
+	}
+	return bytes
+}
+
 // sort brings adapters and tokens to their canonical order.
 func (s *Set) sort() {
 	at := func(a Adapter) int { return s.Base.index[a.Module.String()] }
