@@ -25,7 +25,7 @@ func (e *Engine) draw(ctx context.Context, t *worker.Task) error {
 		return err
 	}
 	var in events.LoraInput
-	if err := job.DecodeInput(l.limits(), &in); err != nil {
+	if err := job.DecodeInput(l.limits, &in); err != nil {
 		return err
 	}
 	t.Logf("Using seed: %d", in.Seed)

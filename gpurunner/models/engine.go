@@ -3,7 +3,6 @@ package models
 import (
 	"context"
 	"crypto/sha256"
-	"fmt"
 	"io"
 	"os"
 
@@ -36,6 +35,7 @@ type loaded struct {
 	model  *diffusion.Model
 	layers *lora.Base
 	sets   *setCache
+	limits events.BaseLimits // of the base's card, as the input schemas want them
 }
 
 // Programs are what this engine can run, for worker.Loop.
@@ -58,12 +58,16 @@ func (e *Engine) use(ctx context.Context, name string) (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := diffusion.Open(e.Pool, b)
+	limits, err := Limits(b)
+	var m *diffusion.Model
+	if err == nil {
+		m, err = diffusion.Open(e.Pool, b)
+	}
 	if err != nil {
 		b.Close()
 		return nil, err
 	}
-	e.loaded = &loaded{name: name, base: b, model: m, layers: generate.Layers(name, m), sets: newSetCache(maxSets)}
+	e.loaded = &loaded{name: name, base: b, model: m, layers: generate.Layers(name, m), sets: newSetCache(maxSets), limits: limits}
 	return e.loaded, nil
 }
 
@@ -77,27 +81,17 @@ func (e *Engine) Release() {
 	}
 }
 
-// limits are the card's limits as the input schemas want them.
-func (l *loaded) limits() events.BaseLimits { return Limits(l.base.Card) }
-
 // Limits turns a base model's card into the limits that its input schemas
 // have.
-func Limits(c base.Card) events.BaseLimits {
+func Limits(b *base.Base) (events.BaseLimits, error) {
+	c := b.Card
+	print, err := b.Fingerprint()
 	return events.BaseLimits{
-		Name: c.Name, SHA256: cardHash(c), Sizes: c.Drawing.Sizes, Width: c.Drawing.Width, Height: c.Drawing.Height, MaxPixels: c.Drawing.MaxPixels,
+		Name: c.Name, SHA256: print, Sizes: c.Drawing.Sizes, Width: c.Drawing.Width, Height: c.Drawing.Height, MaxPixels: c.Drawing.MaxPixels,
 		Resolution: c.Training.Resolution, MinResolution: c.Training.MinResolution, MaxResolution: c.Training.MaxResolution,
 		ResolutionMultiple: c.Training.ResolutionMultiple, InferenceSteps: c.Drawing.Steps, MaxInferenceSteps: c.Drawing.MaxSteps,
 		InversionSteps: c.Training.InversionSteps, TuningSteps: c.Training.TuningSteps,
-	}
-}
-
-// cardHash names a model by what it is: its weights' hashes.
-func cardHash(c base.Card) string {
-	h := sha256.New()
-	for _, path := range sortedKeys(c.Weights) {
-		fmt.Fprintf(h, "%s %s\n", path, c.Weights[path])
-	}
-	return fmt.Sprintf("%x", h.Sum(nil))
+	}, err
 }
 
 // fileHash is the SHA-256 of a file.

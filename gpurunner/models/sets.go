@@ -1,7 +1,6 @@
 package models
 
 import (
-	"maps"
 	"slices"
 
 	"github.com/lowrank/lowrank/gpurunner/lora"
@@ -48,5 +47,3 @@ func (c *setCache) clear() {
 	}
 	c.sets, c.used = map[[32]byte]*lora.Set{}, nil
 }
-
-func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
