@@ -1,0 +1,33 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/lowrank/lowrank/gpurunner/base/embedded"
+	"github.com/lowrank/lowrank/gpurunner/lora"
+)
+
+func inspectCommand() *cobra.Command {
+	var ref string
+	cmd := &cobra.Command{
+		Use:   "inspect FILE",
+		Short: "Say what is in a concept's file",
+		Long: `Say what is in a concept's .safetensors file: layout, base model, layers, ranks, scales, words, metadata, and the keys that
+nothing can use. No base model is needed; --base names one beside SD 1, SD 2 and SDXL that the file may belong to.`,
+		Example: `  lowrank inspect neon.safetensors`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			layers, err := layersOf(ref)
+			if err != nil {
+				return err
+			}
+			report, err := lora.Inspect(args[0], layers)
+			if err != nil {
+				return err
+			}
+			return report.Write(cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().StringVar(&ref, "base", embedded.Name, "a base model that FILE may belong to: a name, a folder or a file")
+	return cmd
+}
