@@ -8,7 +8,12 @@ import (
 
 // writeFile writes data beside path, flushes it, and renames it into place:
 // path is the old file or the whole new one, never half of it.
-func writeFile(path string, data []byte) (err error) {
+func writeFile(path string, data []byte) error { return writeMode(path, data, 0o644) }
+
+// writePrivate is writeFile of a file that only its owner may read.
+func writePrivate(path string, data []byte) error { return writeMode(path, data, 0o600) }
+
+func writeMode(path string, data []byte, mode os.FileMode) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".lowrank-*")
 	if err != nil {
 		return err
@@ -25,7 +30,7 @@ func writeFile(path string, data []byte) (err error) {
 		err = closeErr
 	}
 	if err == nil {
-		err = os.Chmod(f.Name(), 0o644)
+		err = os.Chmod(f.Name(), mode)
 	}
 	if err == nil {
 		err = os.Rename(f.Name(), path)

@@ -39,6 +39,12 @@ func root() *cobra.Command {
 	}
 	cmd.AddCommand(
 		generateCommand(),
+		convertCommand(),
+		inspectCommand(),
+		serveCommand(),
+		tokenCommand(),
+		baseCommand(),
+		runnerCommand(),
 		versionCommand(),
 	)
 	return cmd

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lowrank/lowrank/gpurunner/models"
+	"github.com/lowrank/lowrank/gpurunner/worker"
+	"github.com/lowrank/lowrank/infra/local"
+)
+
+// runnerCommand is what `serve` starts as a child: a job loop on the data
+// folder. It stops when its standard input ends, so that it never outlives the
+// service, and hands its job back then.
+func runnerCommand() *cobra.Command {
+	var data, queue string
+	var bases []string
+	var loopback bool
+	cmd := &cobra.Command{
+		Use:    "runner",
+		Short:  "Run the jobs of a queue (started by serve)",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithCancel(cmd.Context())
+			defer cancel()
+			go func() {
+				_, _ = io.Copy(io.Discard, os.Stdin)
+				cancel()
+			}()
+			dir, err := dataDir(data)
+			if err != nil {
+				return err
+			}
+			served, err := parseBases(bases, dir)
+			if err != nil {
+				return err
+			}
+			return runJobs(ctx, dir, queue, served, loopback)
+		},
+	}
+	cmd.Flags().StringVar(&data, "data", "", dataHelp)
+	cmd.Flags().StringVar(&queue, "queue", "", "the queue")
+	cmd.Flags().StringArrayVar(&bases, "base", nil, "NAME=PATH of a base model")
+	cmd.Flags().BoolVar(&loopback, "allow-loopback", false, "let user URLs reach this machine")
+	return cmd
+}
+
+func runJobs(ctx context.Context, dir, queue string, bases servedBases, loopback bool) error {
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("runner", queue)
+	store, err := local.Open(context.WithoutCancel(ctx), dir, local.Options{})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	pool, err := openDevice()
+	if err != nil {
+		return err
+	}
+	engine := &models.Engine{Pool: pool, Bases: bases}
+	defer engine.Release()
+	scratch := filepath.Join(dir, "scratch")
+	if err := os.MkdirAll(scratch, 0o700); err != nil {
+		return err
+	}
+	fetcher, err := openFetcher(store.Ports(), filepath.Join(dir, "cache"), loopback)
+	if err != nil {
+		return err
+	}
+	loop := &worker.Loop{Ports: store.Ports(), Queue: queue, Programs: engine.Programs(), Fetcher: fetcher, Scratch: scratch, Log: log}
+	return loop.Run(ctx)
+}
