@@ -40,6 +40,7 @@ type conv struct {
 	gather bool // positions are gathered into one long row of A
 	kw     int
 	taps   int
+	wino   winograd
 }
 
 // phase is one product of a conv.
@@ -80,6 +81,11 @@ func (d *Device) Conv(y, x device.Array, w device.Weight, g device.ConvGeom, low
 	_, srcW := g.Source()
 	t.padW = max(srcW+g.Left+g.Right, (outW-1)*g.Stride+g.KW)
 	t.step = g.Stride
+	if len(t.lows) == 0 && g.Stride == 1 && t.winogradFits() {
+		t.phases = append(t.phases, phase{top: -g.Top, left: -g.Left})
+		t.startWinograd(false)
+		return
+	}
 	t.gather = g.C < gatherBelow
 	if t.gather {
 		t.pieces = cutTap(t.pieces, 0, 1, 0, wt.taps*g.C)
@@ -127,6 +133,11 @@ func (d *Device) ConvBack(dx, dy device.Array, w device.Weight, g device.ConvGeo
 	t.b = operand{from: transposed, w: wt}
 	t.epi = d.epilogue(op, device.Epilogue{Beta: beta}, xm, 1)
 	s := g.Stride
+	if s == 1 && t.winogradFits() {
+		t.phases = append(t.phases, phase{top: g.Top - 2, left: g.Left - 2})
+		t.startWinograd(true)
+		return
+	}
 	// The widest phase decides how wide padded rows are.
 	reach := (g.KW-1)/s + 1
 	t.padW = ceil(g.W, s) + reach
@@ -243,6 +254,10 @@ func (t *conv) count(all int) int {
 }
 
 func (t *conv) run(w *worker, chunk int) {
+	if t.wino.on {
+		t.runWinograd(w, chunk)
+		return
+	}
 	i := len(t.phases) - 1
 	for t.phases[i].chunk > chunk {
 		i--
@@ -288,10 +303,8 @@ func (t *conv) run(w *worker, chunk int) {
 		g.cStride = t.panels * kernel.Panel
 		g.cRun = p.cols * g.cStride
 	}
-	for at := 0; at < n; at += kernel.Panel {
-		g.c = &c[at]
-		t.d.multiply(w, g, &t.b, t.pieces[p.first:p.last], t.lows, j0+at/kernel.Panel, min(kernel.Panel, n-at), w.scratch)
-	}
+	g.c = &c[0]
+	t.d.multiply(w, g, &t.b, t.pieces[p.first:p.last], t.lows, j0, n, w.scratch)
 	if t.epi.plain {
 		return
 	}

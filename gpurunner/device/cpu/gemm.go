@@ -121,13 +121,21 @@ type grid struct {
 	cRun       int
 	runs, m    int
 	lowRow     int // row of the low-rank h that belongs to the first row
+
+	// Where not nil, A (of one run) is first copied here block by block.
+	compact []float32
 }
 
-// multiply computes all of the grid's rows of panel j of C, n columns wide,
-// overwriting C.
-func (d *Device) multiply(w *worker, g *grid, b *operand, pieces []piece, lows []low, j, n int, scratch []float32) {
+// compactStride is the distance of the rows of a compact block of A: rows a
+// multiple of a page apart would all fall into the same lines of the cache.
+const compactStride = kernel.BlockK + 16
+
+// multiply computes all of the grid's rows of n columns of C, those of panel
+// j0 and following, overwriting C. Groups of terms are the outer loop, so that
+// the block of A that a group needs is read by all panels while it is near.
+func (d *Device) multiply(w *worker, g *grid, b *operand, pieces []piece, lows []low, j0, n int, scratch []float32) {
 	t := &w.tile
-	t.N, t.M, t.CStride, t.Row = n, g.m, g.cStride, 0
+	t.M, t.CStride, t.Row = g.m, g.cStride, 0
 	t.Accumulate = false
 	for len(pieces) > 0 {
 		end := 1
@@ -137,33 +145,66 @@ func (d *Device) multiply(w *worker, g *grid, b *operand, pieces []piece, lows [
 		part := pieces[:end]
 		pieces = pieces[end:]
 		w.segs = sized(w.segs, end)
-		b.prepare(d.kernels, w.segs, part, j, n, scratch)
-		for i := range w.segs {
-			w.segs[i].ARow, w.segs[i].ACol = g.aRow, g.aCol
-		}
 		t.Segments = w.segs
-		for r := range g.runs {
-			for i := range w.segs {
-				w.segs[i].A = at(g.a, r*g.aRun+part[i].a)
+		a, aRow, aCol := g.a, g.aRow, g.aCol
+		if g.compact != nil {
+			d.compactA(g, part)
+			a, aRow, aCol = &g.compact[0], compactStride, 1
+		}
+		for i := range w.segs {
+			w.segs[i].ARow, w.segs[i].ACol = aRow, aCol
+		}
+		for at := 0; at < n; at += kernel.Panel {
+			t.N = min(kernel.Panel, n-at)
+			b.prepare(d.kernels, w.segs, part, j0+at/kernel.Panel, t.N, scratch)
+			for r := range g.runs {
+				from := 0
+				for i := range w.segs {
+					if g.compact != nil {
+						w.segs[i].A = offset(a, from)
+						from += part[i].k
+					} else {
+						w.segs[i].A = offset(a, r*g.aRun+part[i].a)
+					}
+				}
+				t.C = offset(g.c, r*g.cRun+at)
+				d.kernels.MatMul(t)
 			}
-			t.C = at(g.c, r*g.cRun)
-			d.kernels.MatMul(t)
 		}
 		t.Accumulate = true
 	}
 	for i := range lows {
-		d.multiplyLow(w, g, &lows[i], j, n, scratch)
+		d.multiplyLow(w, g, &lows[i], j0, n, scratch)
+		t.Accumulate = true
 	}
 	if !t.Accumulate {
 		for r := range g.runs {
 			for m := range g.m {
-				clear(unsafe.Slice(at(g.c, r*g.cRun+m*g.cStride), n))
+				clear(unsafe.Slice(offset(g.c, r*g.cRun+m*g.cStride), n))
 			}
 		}
 	}
 }
 
-func (d *Device) multiplyLow(w *worker, g *grid, l *low, j, n int, scratch []float32) {
+// compactA copies the pieces' columns of A side by side.
+func (d *Device) compactA(g *grid, part []piece) {
+	to := 0
+	for _, p := range part {
+		from := offset(g.a, p.a)
+		if g.aCol != 1 { // transposed: [k,m]
+			src := unsafe.Slice(from, (p.k-1)*g.aCol+g.m)
+			d.kernels.Transpose(g.compact[to:], compactStride, src, g.aCol, p.k, g.m)
+		} else {
+			for m := range g.m {
+				copy(g.compact[m*compactStride+to:][:p.k], unsafe.Slice(offset(from, m*g.aRow), p.k))
+			}
+		}
+		to += p.k
+	}
+}
+
+// multiplyLow adds h·upᵀ to C, or stores it where nothing has been.
+func (d *Device) multiplyLow(w *worker, g *grid, l *low, j0, n int, scratch []float32) {
 	t := &w.tile
 	w.segs = sized(w.segs, 1)
 	s := &w.segs[0]
@@ -171,23 +212,27 @@ func (d *Device) multiplyLow(w *worker, g *grid, l *low, j, n int, scratch []flo
 	t.Segments = w.segs
 	for from := 0; from < l.h.cols; from += kernel.BlockK {
 		s.K = min(kernel.BlockK, l.h.cols-from)
-		if l.back {
-			s.B, s.BRow = unsafe.Pointer(&l.up.p[from*l.up.stride+j*kernel.Panel]), l.up.stride
-		} else {
-			d.kernels.Transpose(scratch, kernel.Panel, l.up.p[j*kernel.Panel*l.up.stride+from:], l.up.stride, n, s.K)
-			s.B, s.BRow = unsafe.Pointer(&scratch[0]), kernel.Panel
-		}
-		for r := range g.runs {
-			s.A = &l.h.p[(g.lowRow+r*g.m)*l.h.stride+from]
-			t.C = at(g.c, r*g.cRun)
-			d.kernels.MatMul(t)
+		for at := 0; at < n; at += kernel.Panel {
+			t.N = min(kernel.Panel, n-at)
+			column := j0*kernel.Panel + at
+			if l.back {
+				s.B, s.BRow = unsafe.Pointer(&l.up.p[from*l.up.stride+column]), l.up.stride
+			} else {
+				d.kernels.Transpose(scratch, kernel.Panel, l.up.p[column*l.up.stride+from:], l.up.stride, t.N, s.K)
+				s.B, s.BRow = unsafe.Pointer(&scratch[0]), kernel.Panel
+			}
+			for r := range g.runs {
+				s.A = &l.h.p[(g.lowRow+r*g.m)*l.h.stride+from]
+				t.C = offset(g.c, r*g.cRun+at)
+				d.kernels.MatMul(t)
+			}
 		}
 		t.Accumulate = true
 	}
 }
 
-// at returns p + i elements.
-func at(p *float32, i int) *float32 {
+// offset returns p + i elements.
+func offset(p *float32, i int) *float32 {
 	return (*float32)(unsafe.Add(unsafe.Pointer(p), 4*i))
 }
 

@@ -222,25 +222,46 @@ func (w *weight) panel(set *kernel.Set, segs []kernel.Segment, pieces []piece, j
 // per tap for 32 of the input channels.
 func (w *weight) panelTransposed(set *kernel.Set, segs []kernel.Segment, pieces []piece, j int, scratch []float32) {
 	const full = kernel.BlockK * kernel.Panel
-	half := unsafe.Slice((*uint16)(unsafe.Pointer(&scratch[full])), full)
-	i0 := j * kernel.Panel
-	ins := min(kernel.Panel, w.in-i0)
 	total := 0
 	for i, p := range pieces {
 		s := &segs[i]
 		s.B, s.BRow, s.K, s.Type = unsafe.Pointer(&scratch[total]), kernel.Panel, p.k, kernel.F32
-		for o := 0; o < p.k; o += kernel.Panel {
-			outs := min(kernel.Panel, p.k-o)
-			src := (((p.from+o)/kernel.Panel*w.taps+p.tap)*w.in + i0) * kernel.Panel
-			if w.f != nil {
-				set.Transpose(scratch[total+o*kernel.Panel:], kernel.Panel, w.f[src:], kernel.Panel, ins, outs)
-			} else {
-				set.Transpose16(half[o*kernel.Panel:], kernel.Panel, w.h[src:], kernel.Panel, ins, outs)
-			}
-		}
-		if w.f == nil {
-			w.widenTo(set, scratch[total:total+p.k*kernel.Panel], half[:p.k*kernel.Panel])
-		}
+		w.turnTap(set, scratch[total:], p.tap, j, p.from, p.k, scratch[full:scratchB])
 		total += p.k * kernel.Panel
+	}
+}
+
+// tap returns rows i0 … i0+k−1 of one tap of panel j in f32, in dst where they
+// must be converted or transposed; half is room for a half type's.
+func (w *weight) tap(set *kernel.Set, turned bool, tap, j, i0, k int, dst, half []float32) []float32 {
+	if turned {
+		w.turnTap(set, dst, tap, j, i0, k, half)
+		return dst
+	}
+	at := ((j*w.taps+tap)*w.in + i0) * kernel.Panel
+	if w.f != nil {
+		return w.f[at : at+k*kernel.Panel]
+	}
+	w.widenTo(set, dst, w.h[at:at+k*kernel.Panel])
+	return dst
+}
+
+// turnTap writes rows o0 … o0+k−1 of panel j of the transposed weight's tap to
+// dst [k][32]; o0 is a multiple of the width of a panel.
+func (w *weight) turnTap(set *kernel.Set, dst []float32, tap, j, o0, k int, scratch []float32) {
+	i0 := j * kernel.Panel
+	ins := min(kernel.Panel, w.in-i0)
+	half := unsafe.Slice((*uint16)(unsafe.Pointer(&scratch[0])), 2*len(scratch))
+	for o := 0; o < k; o += kernel.Panel {
+		outs := min(kernel.Panel, k-o)
+		src := (((o0+o)/kernel.Panel*w.taps+tap)*w.in + i0) * kernel.Panel
+		if w.f != nil {
+			set.Transpose(dst[o*kernel.Panel:], kernel.Panel, w.f[src:], kernel.Panel, ins, outs)
+		} else {
+			set.Transpose16(half[o*kernel.Panel:], kernel.Panel, w.h[src:], kernel.Panel, ins, outs)
+		}
+	}
+	if w.f == nil {
+		w.widenTo(set, dst[:k*kernel.Panel], half[:k*kernel.Panel])
 	}
 }

@@ -53,6 +53,7 @@ func digestProducts(r *rig, add func(string, ...device.Array)) {
 		square(1, 24, 24, 64, 64, 3, 2, 1),
 		stretched(square(1, 10, 10, 40, 40, 3, 1, 1), 20, 20),
 		square(2, 32, 32, 4, 64, 3, 1, 1),
+		square(2, 22, 22, 100, 100, 3, 1, 1),
 	} {
 		x, dy := r.place(r.normals(g.N*g.H*g.W*g.C)), r.place(r.normals(g.N*g.OutH()*g.OutW()*g.O))
 		w, _ := r.freeze(device.F16, r.normals(g.O*g.C*9), g.O, g.C, 3, 3)

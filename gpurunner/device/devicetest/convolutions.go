@@ -10,59 +10,77 @@ import (
 func conv(x, w []float64, g device.ConvGeom) []float64 {
 	if g.UpH != 0 {
 		x = upsample(x, g)
-		g.H, g.W, g.UpH, g.UpW = g.UpH, g.UpW, 0, 0
 	}
-	outH, outW := g.OutH(), g.OutW()
-	y := make([]float64, g.N*outH*outW*g.O)
-	for i := range y {
-		o, px := i%g.O, i/g.O
-		n, oy, ox := px/(outH*outW), px/outW%outH, px%outW
-		for ky := range g.KH {
-			for kx := range g.KW {
-				iy, ix := oy*g.Stride+ky-g.Top, ox*g.Stride+kx-g.Left
-				if iy < 0 || iy >= g.H || ix < 0 || ix >= g.W {
-					continue
-				}
-				for c := range g.C {
-					y[i] += x[((n*g.H+iy)*g.W+ix)*g.C+c] * w[((o*g.C+c)*g.KH+ky)*g.KW+kx]
-				}
+	y := make([]float64, g.N*g.OutH()*g.OutW()*g.O)
+	turned := turnWeight(w, g, false)
+	eachPosition(g, func(in, tap, out int) {
+		to := y[out*g.O : (out+1)*g.O]
+		for c := range g.C {
+			v := x[in*g.C+c]
+			for o, wv := range turned[(tap*g.C+c)*g.O:][:g.O] {
+				to[o] += v * wv
 			}
 		}
-	}
+	})
 	return y
 }
 
 // convGrads are the gradients of Σ dy·conv(x, w).
 func convGrads(x, w, dy []float64, g device.ConvGeom) (dx, dw []float64) {
-	full := g
 	big := x
 	if g.UpH != 0 {
 		big = upsample(x, g)
-		g.H, g.W, g.UpH, g.UpW = g.UpH, g.UpW, 0, 0
 	}
-	outH, outW := g.OutH(), g.OutW()
-	dx, dw = make([]float64, len(big)), make([]float64, len(w))
-	for i, d := range dy {
-		o, px := i%g.O, i/g.O
-		n, oy, ox := px/(outH*outW), px/outW%outH, px%outW
-		for ky := range g.KH {
-			for kx := range g.KW {
-				iy, ix := oy*g.Stride+ky-g.Top, ox*g.Stride+kx-g.Left
-				if iy < 0 || iy >= g.H || ix < 0 || ix >= g.W {
-					continue
-				}
-				for c := range g.C {
-					at, wt := ((n*g.H+iy)*g.W+ix)*g.C+c, ((o*g.C+c)*g.KH+ky)*g.KW+kx
-					dx[at] += d * w[wt]
-					dw[wt] += d * big[at]
-				}
+	dx = make([]float64, len(big))
+	turned, sums := turnWeight(w, g, false), make([]float64, len(w))
+	eachPosition(g, func(in, tap, out int) {
+		from := dy[out*g.O : (out+1)*g.O]
+		for c := range g.C {
+			at := in*g.C + c
+			v, sum, wt := big[at], 0.0, (tap*g.C+c)*g.O
+			ws, ss := turned[wt:][:g.O], sums[wt:][:g.O]
+			for o, d := range from {
+				sum += d * ws[o]
+				ss[o] += d * v
+			}
+			dx[at] += sum
+		}
+	})
+	if g.UpH != 0 {
+		dx = upsampleBack(dx, g)
+	}
+	return dx, turnWeight(sums, g, true)
+}
+
+// eachPosition calls f for every pixel of y and every kernel position that
+// meets a pixel of the (stretched) picture there.
+func eachPosition(g device.ConvGeom, f func(in, tap, out int)) {
+	h, w := g.Source()
+	for out := range g.N * g.OutH() * g.OutW() {
+		n, oy, ox := out/(g.OutH()*g.OutW()), out/g.OutW()%g.OutH(), out%g.OutW()
+		for tap := range g.KH * g.KW {
+			y, x := oy*g.Stride+tap/g.KW-g.Top, ox*g.Stride+tap%g.KW-g.Left
+			if y >= 0 && y < h && x >= 0 && x < w {
+				f((n*h+y)*w+x, tap, out)
 			}
 		}
 	}
-	if full.UpH != 0 {
-		dx = upsampleBack(dx, full)
+}
+
+// turnWeight takes [O,C,kh,kw] to [kh,kw,C,O], or back.
+func turnWeight(w []float64, g device.ConvGeom, back bool) []float64 {
+	taps := g.KH * g.KW
+	t := make([]float64, len(w))
+	for i := range w {
+		o, c, tap := i/taps/g.C, i/taps%g.C, i%taps
+		at := (tap*g.C+c)*g.O + o
+		if back {
+			t[i] = w[at]
+		} else {
+			t[at] = w[i]
+		}
 	}
-	return dx, dw
+	return t
 }
 
 func upsample(x []float64, g device.ConvGeom) []float64 {
@@ -123,12 +141,19 @@ var convShapes = []struct {
 	{"UpFewChannels", stretched(square(1, 3, 2, 3, 5, 3, 1, 1), 7, 5)},
 	{"UpSmaller", stretched(square(1, 7, 6, 18, 5, 3, 1, 1), 4, 3)},
 	{"Batch3", square(3, 4, 4, 64, 64, 3, 1, 1)},
+	// Large enough for fast algorithms, with odd edges and remainders.
+	{"Fast", square(1, 12, 14, 96, 96, 3, 1, 1)},
+	{"FastOdd", square(2, 11, 13, 150, 100, 3, 1, 1)},
+	{"FastWide", square(1, 3, 201, 97, 98, 3, 1, 1)},
+	{"FastImages", square(5, 5, 6, 130, 97, 3, 1, 1)},
+	{"FastAsymmetric", device.ConvGeom{N: 1, H: 15, W: 12, C: 96, O: 99, KH: 3, KW: 3, Stride: 1, Top: 2, Right: 2}},
+	{"FastUp", stretched(square(1, 6, 7, 96, 97, 3, 1, 1), 12, 15)},
 }
 
 func testConv(r *rig) {
-	for _, s := range convShapes {
+	for i, s := range convShapes {
 		g := s.g
-		for _, typ := range storageTypes {
+		for _, typ := range []device.DType{device.F32, storageTypes[1+i%2]} {
 			r.sub(fmt.Sprintf("%s/%v", s.name, typ), func(r *rig) {
 				x := r.normals(g.N * g.H * g.W * g.C)
 				w, wv := r.freeze(typ, r.normals(g.O*g.C*g.KH*g.KW), g.O, g.C, g.KH, g.KW)
@@ -159,9 +184,9 @@ func testConv(r *rig) {
 }
 
 func testConvBack(r *rig) {
-	for _, s := range convShapes {
+	for i, s := range convShapes {
 		g := s.g
-		for _, typ := range storageTypes {
+		for _, typ := range []device.DType{device.F32, storageTypes[1+i%2]} {
 			r.sub(fmt.Sprintf("%s/%v", s.name, typ), func(r *rig) {
 				x, dy := r.normals(g.N*g.H*g.W*g.C), r.normals(g.N*g.OutH()*g.OutW()*g.O)
 				w, wv := r.freeze(typ, r.normals(g.O*g.C*g.KH*g.KW), g.O, g.C, g.KH, g.KW)
