@@ -97,82 +97,86 @@ func New(c Config) http.Handler {
 	}
 	s := &server{Config: c, jobs: predictions.New(c.Ports), reg: registry.Open(c.Ports.Documents), big: make(chan struct{}, 8)}
 	mux := http.NewServeMux()
-	s.routes(mux)
+	for _, r := range s.routes() {
+		s.mount(mux, r)
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, "/", notFound()) })
 	return s.wrap(mux)
 }
 
-// routes is the table of the whole API.
-func (s *server) routes(mux *http.ServeMux) {
-	private := func(path string, m methods) { s.mount(mux, path, m, true) }
-	public := func(path string, m methods) { s.mount(mux, path, m, false) }
+// route is one path of the API.
+type route struct {
+	path    string
+	private bool // needs a token
+	methods methods
+}
 
-	private("/v1/account", methods{"GET": s.account})
-	private("/v1/hardware", methods{"GET": s.hardware})
-	private("/v1/collections", methods{"GET": s.collections})
-	private("/v1/collections/{slug}", methods{"GET": s.collection})
-	private("/v1/deployments", methods{"GET": s.deployments})
-	private("/v1/webhooks/default/secret", methods{"GET": s.webhookSecret})
-
-	private("/v1/upload/{name}", methods{"POST": s.upload})
-	private("/v1/files", methods{"GET": s.listFiles, "POST": s.createFile})
-	private("/v1/files/{id}", methods{"GET": s.getFile, "DELETE": s.deleteFile})
-
-	private("/v1/predictions", methods{"GET": s.listPredictions, "POST": s.createPrediction})
-	private("/v1/predictions/{id}", methods{"GET": s.getPrediction, "DELETE": s.deletePrediction})
-	private("/v1/predictions/{id}/cancel", methods{"POST": s.cancelPrediction})
-	private("/v1/trainings", methods{"GET": s.listTrainings})
-	private("/v1/trainings/{id}", methods{"GET": s.getTraining, "DELETE": s.deleteTraining})
-	private("/v1/trainings/{id}/cancel", methods{"POST": s.cancelTraining})
-
-	private("/v1/models", methods{"GET": s.listModels, "POST": s.createModel, "QUERY": s.searchModels})
-	private("/v1/models/{owner}/{model}", methods{"GET": s.getModel, "DELETE": s.deleteModel})
-	private("/v1/models/{owner}/{model}/predictions", methods{"POST": s.createModelPrediction})
-	private("/v1/models/{owner}/{model}/versions", methods{"GET": s.listVersions})
-	private("/v1/models/{owner}/{model}/versions/{id}", methods{"GET": s.getVersion, "DELETE": s.deleteVersion})
-	private("/v1/models/{owner}/{model}/versions/{id}/trainings", methods{"POST": s.createTraining})
-
-	public("/pbxt/{secret}/{name}", methods{"GET": s.serveOutput})
-	public("/serving/{token}/{name}", methods{"GET": s.serveUpload})
-	public("/v1/streams/{key}", methods{"GET": s.stream})
-	public("/openapi.json", methods{"GET": s.openAPI})
-	public("/{$}", methods{"GET": s.index})
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, "/", notFound()) })
+// routes is the whole API.
+func (s *server) routes() []route {
+	return []route{
+		{"/v1/account", true, methods{"GET": s.account}},
+		{"/v1/hardware", true, methods{"GET": s.hardware}},
+		{"/v1/collections", true, methods{"GET": s.collections}},
+		{"/v1/collections/{slug}", true, methods{"GET": s.collection}},
+		{"/v1/deployments", true, methods{"GET": s.deployments}},
+		{"/v1/webhooks/default/secret", true, methods{"GET": s.webhookSecret}},
+		{"/v1/upload/{name}", true, methods{"POST": s.upload}},
+		{"/v1/files", true, methods{"GET": s.listFiles, "POST": s.createFile}},
+		{"/v1/files/{id}", true, methods{"GET": s.getFile, "DELETE": s.deleteFile}},
+		{"/v1/predictions", true, methods{"GET": s.listPredictions, "POST": s.createPrediction}},
+		{"/v1/predictions/{id}", true, methods{"GET": s.getPrediction, "DELETE": s.deletePrediction}},
+		{"/v1/predictions/{id}/cancel", true, methods{"POST": s.cancelPrediction}},
+		{"/v1/trainings", true, methods{"GET": s.listTrainings}},
+		{"/v1/trainings/{id}", true, methods{"GET": s.getTraining, "DELETE": s.deleteTraining}},
+		{"/v1/trainings/{id}/cancel", true, methods{"POST": s.cancelTraining}},
+		{"/v1/models", true, methods{"GET": s.listModels, "POST": s.createModel, "QUERY": s.searchModels}},
+		{"/v1/models/{owner}/{model}", true, methods{"GET": s.getModel, "DELETE": s.deleteModel}},
+		{"/v1/models/{owner}/{model}/predictions", true, methods{"POST": s.createModelPrediction}},
+		{"/v1/models/{owner}/{model}/versions", true, methods{"GET": s.listVersions}},
+		{"/v1/models/{owner}/{model}/versions/{id}", true, methods{"GET": s.getVersion, "DELETE": s.deleteVersion}},
+		{"/v1/models/{owner}/{model}/versions/{id}/trainings", true, methods{"POST": s.createTraining}},
+		{"/pbxt/{secret}/{name}", false, methods{"GET": s.serveOutput}},
+		{"/serving/{token}/{name}", false, methods{"GET": s.serveUpload}},
+		{"/v1/streams/{key}", false, methods{"GET": s.stream}},
+		{"/openapi.json", false, methods{"GET": s.openAPI}},
+		{"/{$}", false, methods{"GET": s.index}},
+	}
 }
 
 // mount binds a path. Methods are told apart here and not by the mux, whose own 404 and 405 are plain
 // text that the clients cannot read.
-func (s *server) mount(mux *http.ServeMux, path string, m methods, token bool) {
+func (s *server) mount(mux *http.ServeMux, rt route) {
 	var allow []string
-	for method := range m {
+	for method := range rt.methods {
 		allow = append(allow, method)
 	}
-	if m["GET"] != nil {
+	if rt.methods["GET"] != nil {
 		allow = append(allow, "HEAD")
 	}
 	allow = append(allow, "OPTIONS")
 	slices.Sort(allow)
-	mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc(rt.path, func(w http.ResponseWriter, r *http.Request) {
 		method := r.Method
 		if method == "HEAD" {
 			method = "GET" // net/http leaves the body out
 		}
-		h := m[method]
+		h := rt.methods[method]
 		if h == nil {
 			w.Header().Set("Allow", strings.Join(allow, ", "))
-			s.fail(w, r, path, &problem{status: http.StatusMethodNotAllowed, title: "Method Not Allowed", detail: "This path takes " + strings.Join(allow, ", ") + "."})
+			s.fail(w, r, rt.path, &problem{status: http.StatusMethodNotAllowed, title: "Method Not Allowed", detail: "This path takes " + strings.Join(allow, ", ") + "."})
 			return
 		}
 		c := &call{ResponseWriter: w, Request: r, links: s.linksOf(r)}
-		if token {
+		if rt.private {
 			owner, err := s.authenticate(r)
 			if err != nil {
-				s.fail(w, r, path, err)
+				s.fail(w, r, rt.path, err)
 				return
 			}
 			c.owner = owner
 		}
 		if err := h(c); err != nil {
-			s.fail(w, r, path, err)
+			s.fail(w, r, rt.path, err)
 		}
 	})
 }
