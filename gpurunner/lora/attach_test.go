@@ -1,6 +1,7 @@
 package lora_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -38,8 +39,8 @@ func TestAttachSeveral(t *testing.T) {
 		}
 		before := predict(m)
 		var mounts []lora.Mount
-		for i, tag := range []string{"a", "b", "ext"} {
-			mounts = append(mounts, lora.Mount{Set: m.open(t, root.Path("lora/lora_"+tag+".safetensors")), Scale: []float32{0.5, -0.25, 0.75}[i]})
+		for i, file := range []string{"lora_a", "lora_b", "lora_ext", "lora_ext"} {
+			mounts = append(mounts, lora.Mount{Set: m.open(t, root.Path("lora/"+file+".safetensors")), Scale: []float32{0.5, -0.25, 0.75, -0.5}[i]})
 		}
 		mounted, err := lora.Attach(pool, m.unet, m.encoders, mounts)
 		if err != nil {
@@ -71,15 +72,27 @@ func TestAttachSeveral(t *testing.T) {
 			t.Error("the adapters did nothing")
 		}
 
-		// Mounted again from what is resident, the bits are the same.
-		mounted, err = lora.Attach(pool, m.unet, m.encoders, mounts)
-		if err != nil {
-			t.Fatal(err)
+		// Other scales are other pictures; mounted again from what is resident, the
+		// bits are the same, even where a run failed in between.
+		for _, tt := range []struct {
+			scale float32
+			same  bool
+		}{{0.25, false}, {0.5, true}, {1, false}, {2, false}, {3, false}, {4, false}, {0.5, true}} {
+			mounts[0].Scale = tt.scale
+			err := autodiff.Run(context.Background(), pool, func(p *autodiff.Pass) error {
+				if mounted, err = lora.Attach(pool, m.unet, m.encoders, mounts); err != nil {
+					t.Fatal(err)
+				}
+				return errors.New("broken off")
+			})
+			if err == nil {
+				t.Fatal("the run did not fail")
+			}
+			if again := predict(m); slices.Equal(again, got) != tt.same {
+				t.Errorf("scale %v: same bits %v, want %v", tt.scale, !tt.same, tt.same)
+			}
+			mounted.Release()
 		}
-		if again := predict(m); !slices.Equal(again, got) {
-			t.Error("a second mounting gives other bits")
-		}
-		mounted.Release()
 		for _, mount := range mounts {
 			mount.Set.Unload()
 		}

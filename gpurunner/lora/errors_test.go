@@ -84,6 +84,26 @@ func TestOpenErrors(t *testing.T) {
 	}
 }
 
+// Both of SDXL's encoders have vectors, and as many.
+func TestTokenRows(t *testing.T) {
+	xl := smallBase(t, "sdxl-tiny")
+	w := xl.Widths
+	for _, tt := range []struct {
+		name    string
+		entries []safetensors.Entry
+		want    string
+	}{
+		{"ErrUneven", []safetensors.Entry{tensor32("clip_l", 2, w[0]), tensor32("clip_g", 3, w[1])}, "2 vectors for the first text encoder and 3 for the second"},
+		{"ErrFirstOnly", []safetensors.Entry{tensor32("clip_l", 2, w[0])}, "has no vectors for text encoder 2"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := lora.Open(write(t, tt.entries, nil), xl); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
 func TestOpenNotSafetensors(t *testing.T) {
 	for name, tt := range map[string]struct{ data, want string }{
 		"ErrZip":     {"PK\x03\x04\x00\x00\x08\x08archive/data.pkl", "zip archive, as PyTorch writes"},

@@ -1,7 +1,6 @@
 package lora
 
 import (
-	"fmt"
 	"regexp"
 	"strings"
 )
@@ -182,5 +181,3 @@ func refuse(s *source, layers []*layer) error {
 	}
 	return nil
 }
-
-func shapeText(shape []int) string { return fmt.Sprint(shape) }
