@@ -38,6 +38,7 @@ func root() *cobra.Command {
 		Args:          cobra.NoArgs,
 	}
 	cmd.AddCommand(
+		demoCommand(),
 		generateCommand(),
 		convertCommand(),
 		inspectCommand(),
