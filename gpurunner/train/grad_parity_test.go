@@ -344,4 +344,3 @@ func (g *gradCase) release() {
 	}
 	g.model.Release()
 }
-

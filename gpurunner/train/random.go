@@ -19,6 +19,7 @@ const (
 	streamRows // what placeholder rows begin as
 	streamDown // what down factors begin as
 	streamMask // which parts an inpainting base has to fill in
+	streamMaskedPosterior
 	streamOffset
 	streamClass   // the class pictures of prior preservation
 	streamDropout // of adapter i: streamDropout + i
