@@ -3,6 +3,7 @@ package aws
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/lowrank/lowrank/infra"
 )
@@ -68,12 +70,17 @@ const attempts = 8
 
 // Load reads the SDK's configuration with this package's retries.
 func Load(ctx context.Context) (aws.Config, error) {
-	return awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRetryer(func() aws.Retryer {
+	retryer := func() aws.Retryer {
 		return retry.NewStandard(func(o *retry.StandardOptions) {
 			o.MaxAttempts = attempts
 			o.MaxBackoff = 4 * time.Second
 		})
-	}))
+	}
+	// The SDK warns of connections that a canceled call leaves: of no use to an operator.
+	quiet := logging.LoggerFunc(func(_ logging.Classification, format string, args ...any) {
+		slog.Debug("aws", "sdk", fmt.Sprintf(format, args...))
+	})
+	return awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRetryer(retryer), awsconfig.WithLogger(quiet))
 }
 
 // Store is one deployment's resources; Ports gives its ports. Safe for concurrent use.

@@ -40,7 +40,7 @@ func makeResources(t *testing.T, root aws.Config) lowrankaws.Config {
 		c.Queues[queue], c.Queues[queue+"-dead"] = *live.QueueUrl, *dead.QueueUrl
 	}
 	makeBucket(t, root, name, queueArn(name+"-"+infra.ObjectQueue))
-	if err := drainTestEvent(t.Context(), queues, c.Queues[infra.ObjectQueue]); err != nil {
+	if err := drainTestEvents(t.Context(), queues, c.Queues[infra.ObjectQueue]); err != nil {
 		t.Fatal(err)
 	}
 	return c
