@@ -79,6 +79,7 @@ func TestAttachSeveral(t *testing.T) {
 			same  bool
 		}{{0.25, false}, {0.5, true}, {1, false}, {2, false}, {3, false}, {4, false}, {0.5, true}} {
 			mounts[0].Scale = tt.scale
+			mounts[3].Set.Unload() // so that the run loads it
 			err := autodiff.Run(context.Background(), pool, func(p *autodiff.Pass) error {
 				if mounted, err = lora.Attach(pool, m.unet, m.encoders, mounts); err != nil {
 					t.Fatal(err)
