@@ -78,12 +78,14 @@ func (c *Cache) Add(r io.Reader, name string) (File, error) {
 		return File{}, cacheError(err)
 	}
 	sum := hex.EncodeToString(hash.Sum(nil))
-	c.makeRoom(n)
 	file := File{Path: part, Name: name, Size: n, SHA256: sum, Done: func() { os.Remove(part) }}
 	// The part is the caller's link already; the cache gets another. Where there
 	// are no links, or the disk is full, the caller's file works uncached.
-	if err := os.Link(part, c.content(sum)); errors.Is(err, fs.ErrExist) {
-		c.use(sum)
+	if n <= c.limit {
+		c.makeRoom(n)
+		if err := os.Link(part, c.content(sum)); errors.Is(err, fs.ErrExist) {
+			c.use(sum)
+		}
 	}
 	return file, nil
 }
