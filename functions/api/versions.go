@@ -31,7 +31,7 @@ func (s *server) targetOf(c *call, v any, field string) (target, error) {
 		return target{}, noVersion()
 	}
 	t, err := s.resolve(c, ref)
-	if p := (*problem)(nil); errors.As(err, &p) && p.status == http.StatusNotFound {
+	if p := (*problem)(nil); errors.Is(err, infra.ErrNotFound) || errors.As(err, &p) && p.status == http.StatusNotFound {
 		return target{}, noVersion()
 	}
 	return t, err

@@ -1,0 +1,36 @@
+// Package web is the web page: train and draw from the browser. It renders HTML on the server
+// (html/template) and adds to it with small ES modules; there is no build step, no framework, and no
+// request to another host. Reading works without JavaScript, and so do the forms.
+//
+// # How it is mounted
+//
+// New returns one http.Handler that stands in front of the API:
+//
+//	h := web.New(web.Config{Ports: ports, Catalogue: catalogue, API: api.New(…), PublicURL: publicURL, Log: log})
+//
+// It owns the paths of pages (/, /sign-in, /sign-out, /examples, /predictions…, /concepts, /{owner}/{model}…)
+// and everything under /-/ (its assets and what its scripts ask), and gives all else to API: /v1/…, /pbxt/…,
+// /serving/…, /openapi.json, and / for whoever does not ask for text/html. Paths whose handler must come
+// before (the store's /_put/) are mounted in front, or handed in with API.
+//
+// # How it works
+//
+// Whatever changes something goes through the API, asked in this process with the token that the browser
+// signed in with, so that the rules stand once. Reading goes to infra/predictions and infra/registry, held to
+// the owner of the token.
+//
+// A session is a random cookie; what is stored under its hash is the token, sealed with a key that only the
+// cookie gives (session.go). Signing out, revoking the token and time end it. Every POST is held to the same
+// origin and to a token of the session; the Content-Security-Policy allows our own files and nothing inline.
+//
+// Forms are made from the input schemas (form.go), read back into typed inputs (decode.go), and errors of the
+// API are put beside their fields (errors.go). A running job's panel is rendered here and fetched again by
+// live.js part by part; the loss curve and the time left are read from the log's progress lines (progress.go).
+//
+// What a job puts under its output prefix is shown as soon as it is there: out-*.png before the job has ended,
+// and preview-*.png beside the loss curve.
+//
+// # What it is not
+//
+// It is no API: nothing here is promised to programs. It runs no job.
+package web

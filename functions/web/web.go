@@ -1,0 +1,209 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/lowrank/lowrank/events"
+	"github.com/lowrank/lowrank/infra"
+	"github.com/lowrank/lowrank/infra/predictions"
+	"github.com/lowrank/lowrank/infra/registry"
+)
+
+// Config is what a deployment decides. Fields shared with api.Config must say the same.
+type Config struct {
+	Ports     infra.Ports
+	Catalogue *events.Catalogue
+	// API answers every path that is no page, and is asked in this process for all that changes something.
+	API http.Handler
+
+	PublicURL  string // absolute URLs begin with it; "" takes the host that the browser asked
+	OutputsURL string // before /pbxt/…; "" is the server itself
+	// UploadsTo are origins, such as https://bucket.s3.amazonaws.com, that upload_urls lead to; none is the
+	// server itself.
+	UploadsTo  []string
+	TrustProxy bool // takes X-Forwarded-Host and -Proto
+	// Concepts replaces the pretrained concepts that ship (tests).
+	Concepts fs.FS
+	Log      *slog.Logger
+}
+
+// site holds what all pages need; it keeps no state between requests but what it can make again.
+type site struct {
+	Config
+	mux      *http.ServeMux
+	jobs     *predictions.Store
+	reg      *registry.Registry
+	sessions *sessions
+	shipped  *shelf
+	origin   *http.CrossOriginProtection
+	policy   string // Content-Security-Policy
+}
+
+// handler answers a visit, or returns the problem.
+type handler func(*visit) error
+
+// New makes the handler of pages and, behind them, the API. It panics on concepts that cannot be read: they
+// are part of the program.
+func New(c Config) http.Handler {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Concepts == nil {
+		c.Concepts = shippedConcepts()
+	}
+	shelf, err := openShelf(c.Concepts)
+	if err != nil {
+		panic("web: " + err.Error())
+	}
+	s := &site{
+		Config: c, mux: http.NewServeMux(), jobs: predictions.New(c.Ports), reg: registry.Open(c.Ports.Documents),
+		shipped: shelf, origin: http.NewCrossOriginProtection(), policy: contentSecurityPolicy(c),
+	}
+	if o := originOf(c.PublicURL); o != "" {
+		if err := s.origin.AddTrustedOrigin(o); err != nil {
+			panic("web: " + err.Error())
+		}
+	}
+	s.sessions = &sessions{docs: c.Ports.Documents, reg: s.reg, clock: c.Ports.Clock, secure: s.secure}
+	s.routes()
+	return s
+}
+
+// routes is the table of all pages.
+func (s *site) routes() {
+	s.mount("GET /{$}", s.home)
+	s.mount("GET /examples", s.examples)
+	s.mount("GET /sign-in", s.signInPage)
+	s.mount("POST /sign-in", s.signIn)
+	s.mount("POST /sign-out", s.private(s.signOut))
+
+	s.mount("GET /predictions", s.private(s.predictionsPage))
+	s.mount("GET /predictions/{id}", s.private(s.predictionPage))
+	s.mount("GET /predictions/{id}/panel", s.private(s.panelPart))
+	s.mount("GET /predictions/{id}/log", s.private(s.logText))
+	s.mount("POST /predictions/{id}/cancel", s.private(s.cancel))
+	s.mount("GET /predictions/{id}/delete", s.private(s.deletePage))
+	s.mount("POST /predictions/{id}/delete", s.private(s.delete))
+	s.mount("GET /concepts", s.private(s.conceptsPage))
+
+	s.mount("GET /{owner}/{model}", s.demoPage)
+	s.mount("POST /{owner}/{model}", s.private(s.run))
+	s.mount("GET /{owner}/{model}/api", s.codePage)
+	s.mount("POST /{owner}/{model}/api", s.codePart)
+	s.mount("GET /{owner}/{model}/examples", s.modelExamplesPage)
+	s.mount("GET /{owner}/{model}/versions", s.versionsPage)
+
+	s.mount("POST /-/upload/{name}", s.private(s.upload))
+	s.mux.HandleFunc("GET /-/assets/{tag}/{name}", serveAsset)
+	s.mux.HandleFunc("GET /-/concepts/{slug}/{name}", s.serveConceptPicture)
+	s.mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, assetURL("icon.svg"), http.StatusFound)
+	})
+	s.mount("/", func(*visit) error { return errNotFound })
+}
+
+// notPages are the first segments of the API's paths.
+var notPages = []string{"v1", "pbxt", "serving", "_put", "openapi.json"}
+
+// ServeHTTP implements http.Handler.
+func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := strings.TrimLeft(r.URL.Path, "/") // a base URL with a final slash makes several
+	first, _, _ := strings.Cut(path, "/")
+	html := wantsHTML(r)
+	switch {
+	case slices.Contains(notPages, first), r.Method == http.MethodOptions, path == "" && !html:
+		s.API.ServeHTTP(w, r)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Security-Policy", s.policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Permissions-Policy", "camera=(), microphone=(), geolocation=(), interest-cohort=()")
+	h.Set("Cache-Control", "no-store")
+	h.Add("Vary", "Accept, Cookie")
+	s.mux.ServeHTTP(w, r)
+}
+
+// mount binds a path to a handler whose errors become pages.
+func (s *site) mount(pattern string, h handler) {
+	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		v := &visit{site: s, ResponseWriter: w, Request: r}
+		defer func() {
+			if p := recover(); p != nil {
+				if p == http.ErrAbortHandler {
+					panic(p)
+				}
+				s.Log.Error("a page panicked", "pattern", pattern, "panic", fmt.Sprint(p))
+				v.fail(errors.New("panic"))
+			}
+		}()
+		var err error
+		if v.session, err = s.sessions.find(r); err == nil && !safeMethod(r.Method) {
+			err = v.checkOrigin()
+		}
+		if err == nil {
+			err = h(v)
+		}
+		if err != nil {
+			v.fail(err)
+		}
+	})
+}
+
+// private lets only those in who have signed in; a POST must also carry the session's own token.
+func (s *site) private(h handler) handler {
+	return func(v *visit) error {
+		if v.session == nil {
+			return errSignedOut
+		}
+		if !safeMethod(v.Method) {
+			if err := v.checkForgery(); err != nil {
+				return err
+			}
+		}
+		return h(v)
+	}
+}
+
+func safeMethod(m string) bool { return m == http.MethodGet || m == http.MethodHead }
+
+// wantsHTML reports whether a request comes from who reads pages.
+func wantsHTML(r *http.Request) bool {
+	return safeMethod(r.Method) && strings.Contains(r.Header.Get("Accept"), "text/html")
+}
+
+// contentSecurityPolicy allows our own files, pictures of the outputs' host, and uploads to their host.
+// Nothing inline runs; scripts may make HTML only through the policy named lowrank (parts.js).
+func contentSecurityPolicy(c Config) string {
+	images, connects := "'self' blob:", "'self'"
+	if o := originOf(c.OutputsURL); o != "" {
+		images += " " + o
+	}
+	for _, u := range c.UploadsTo {
+		if o := originOf(u); o != "" {
+			connects += " " + o
+		}
+	}
+	return strings.Join([]string{
+		"default-src 'none'", "script-src 'self'", "style-src 'self'", "font-src 'self'", "img-src " + images, "connect-src " + connects,
+		"form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'", "require-trusted-types-for 'script'", "trusted-types lowrank",
+	}, "; ")
+}
+
+// originOf is scheme and host of a URL, "" for what has none.
+func originOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme == "" || u.Host == "" {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
