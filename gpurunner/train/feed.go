@@ -33,7 +33,6 @@ type feed struct {
 	classOrder  *order
 	captions    captioner
 	cache       map[view]*tensor.Tensor // moments of encoded pictures
-	fresh       []view                  // of the cache, made by the batch under way
 }
 
 // view is a picture as it is encoded, for the cache.
@@ -140,7 +139,7 @@ func (f *feed) timesteps(p Phase, step, n int) []int {
 
 // assemble encodes prompts' ids and pictures, and draws the noise.
 func (f *feed) assemble(ctx context.Context, p Phase, step int, samples []sample, timesteps []int) (b *Batch, err error) {
-	b, f.fresh = &Batch{Timesteps: timesteps}, nil
+	b = &Batch{Timesteps: timesteps}
 	var prompts []string
 	for _, s := range samples {
 		prompts = append(prompts, s.prompt)
@@ -173,10 +172,7 @@ func (f *feed) assemble(ctx context.Context, p Phase, step int, samples []sample
 		return nil
 	})
 	if err != nil {
-		for _, key := range f.fresh { // Run has given the tensors back
-			delete(f.cache, key)
-		}
-		return nil, err
+		return nil, err // Run has given the tensors back
 	}
 	return b, nil
 }
@@ -194,8 +190,7 @@ func (f *feed) moments(pass *autodiff.Pass, samples []sample, pictures []*imageo
 			if m, err = f.encode(pass, pictures[i:i+1]); err != nil {
 				return nil, err
 			}
-			f.cache[s.key] = m
-			f.fresh = append(f.fresh, s.key)
+			f.cache[s.key] = m.Keep()
 		}
 		parts = append(parts, m)
 	}

@@ -22,6 +22,10 @@ type Field struct {
 // Flag is the option's name on a command line: "lora-rank".
 func (f Field) Flag() string { return strings.ReplaceAll(f.Name, "_", "-") }
 
+// Kind is the type of its values: "uint64", "int", "float64", "bool" or
+// "string".
+func (f Field) Kind() string { return fmt.Sprintf("%T", f.Value(new(Options))) }
+
 // Value returns the option's value in o: uint64, int, float64, bool or string.
 func (f Field) Value(o *Options) any {
 	switch p := f.ptr(o).(type) {

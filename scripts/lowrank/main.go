@@ -40,6 +40,7 @@ func root() *cobra.Command {
 	cmd.AddCommand(
 		demoCommand(),
 		generateCommand(),
+		trainCommand(),
 		convertCommand(),
 		inspectCommand(),
 		serveCommand(),

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/lowrank/lowrank/gpurunner/base"
+	"github.com/lowrank/lowrank/gpurunner/base/embedded"
+	"github.com/lowrank/lowrank/gpurunner/dataset"
+	"github.com/lowrank/lowrank/gpurunner/diffusion"
+	"github.com/lowrank/lowrank/gpurunner/generate"
+	"github.com/lowrank/lowrank/gpurunner/imageops"
+	"github.com/lowrank/lowrank/gpurunner/lora"
+	"github.com/lowrank/lowrank/gpurunner/safetensors"
+	"github.com/lowrank/lowrank/gpurunner/train"
+)
+
+// trainFlags are the flags of lowrank train beside the trainer's options.
+type trainFlags struct {
+	base, task, out, format, checkpoint, previewPrompt string
+	checkpointEvery, previewEvery                      int
+	resume, curve                                      bool
+}
+
+func trainCommand() *cobra.Command {
+	var f trainFlags
+	cmd := &cobra.Command{
+		Use:   "train [flags] ZIP|FOLDER",
+		Short: "Teach a base model a concept from a few pictures",
+		Long: `Teach a base model a concept from a few pictures, and write it as a file of a few megabytes.
+
+--task chooses a preset for what the pictures show; every option of the trainer can be set beside it. Stopping it
+(Ctrl-C) saves a checkpoint, from which --resume goes on.`,
+		Example: `  lowrank train --task style --out neon.safetensors neon-sign.zip
+  lowrank train --task object --lora-rank 8 --max-train-steps-tuning 300 ./mascot
+  lowrank train --task style --use-template none --caption-pattern "{} in the style of <s1><s2>" neon-sign.zip
+  lowrank train --resume --task style --out neon.safetensors neon-sign.zip`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return runTrain(cmd, args[0], &f) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.base, "base", embedded.Name, "base model: a name, a diffusers folder, or a .safetensors file")
+	flags.StringVar(&f.task, "task", train.TaskObject, "what the pictures show: face, object or style; it chooses the preset")
+	flags.StringVar(&f.out, "out", "", "file to write (default: the pictures' name with .safetensors)")
+	flags.StringVar(&f.format, "format", "", "layout of the file: cloneofsimo, diffusers or kohya (default cloneofsimo)")
+	flags.StringVar(&f.checkpoint, "checkpoint", "", "file to keep progress in (default: that of --out with .checkpoint)")
+	flags.IntVar(&f.checkpointEvery, "checkpoint-every", 0, "steps between two checkpoints; 0: only when stopped")
+	flags.BoolVar(&f.resume, "resume", false, "go on from the checkpoint, if there is one")
+	flags.IntVar(&f.previewEvery, "preview-every", 0, "steps between two preview pictures; 0: none")
+	flags.StringVar(&f.previewPrompt, "preview-prompt", "", "what they show, <1> being the concept (default: by the task)")
+	flags.BoolVar(&f.curve, "loss-curve", true, "write the losses beside the file, as -loss.csv and -loss.png")
+	optionFlags(flags)
+	return cmd
+}
+
+// optionFlags adds a flag for each option of the trainer. Their values are
+// texts here: the defaults are those of the preset.
+func optionFlags(flags *pflag.FlagSet) {
+	defaults := train.Advanced()
+	for _, o := range train.Fields() {
+		flags.Var(&optionValue{kind: o.Kind(), now: fmt.Sprint(o.Value(&defaults))}, o.Flag(), o.Usage+" (default: the preset's)")
+		if o.Kind() == "bool" {
+			flags.Lookup(o.Flag()).NoOptDefVal = "true"
+		}
+		flags.Lookup(o.Flag()).DefValue = ""
+	}
+}
+
+// optionValue is a flag that keeps its text for train.Options.Set.
+type optionValue struct{ kind, now string }
+
+func (v *optionValue) String() string     { return v.now }
+func (v *optionValue) Set(s string) error { v.now = s; return nil }
+func (v *optionValue) Type() string       { return v.kind }
+
+// trainOptions are the preset on the base's card, with the flags that were
+// given over it.
+func trainOptions(flags *pflag.FlagSet, task string, card base.Card) (train.Options, error) {
+	if task == "" {
+		return train.Options{}, errors.New("--task must be face, object or style")
+	}
+	o, err := train.ForCard(task, card)
+	if err != nil {
+		return o, fmt.Errorf("--task: %w", err)
+	}
+	for _, field := range train.Fields() {
+		if flags.Changed(field.Flag()) {
+			if err := o.Set(field.Name, flags.Lookup(field.Flag()).Value.String()); err != nil {
+				return o, fmt.Errorf("--%s: %w", field.Flag(), err)
+			}
+		}
+	}
+	if err := errors.Join(o.Validate(), o.CheckCard(card)); err != nil {
+		return o, err
+	}
+	return o, nil
+}
+
+func runTrain(cmd *cobra.Command, pictures string, f *trainFlags) (err error) {
+	ctx, messages := cmd.Context(), cmd.ErrOrStderr()
+	format, err := lora.ParseFormat(f.format)
+	if err != nil {
+		return fmt.Errorf("--format: %w", err)
+	}
+	if f.out == "" {
+		name := filepath.Base(filepath.Clean(pictures))
+		f.out = strings.TrimSuffix(name, filepath.Ext(name)) + ".safetensors"
+	}
+	if f.checkpoint == "" {
+		f.checkpoint = f.out + ".checkpoint"
+	}
+	b, err := openBase(f.base)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	o, err := trainOptions(cmd.Flags(), f.task, b.Card)
+	if err != nil {
+		return err
+	}
+	pool, err := openDevice()
+	if err != nil {
+		return err
+	}
+	m, err := diffusion.Open(pool, b)
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.base, err)
+	}
+	defer m.Release()
+	job := train.Job{Model: m, Layers: generate.Layers(f.base, m), Name: f.out, Options: o,
+		Checkpoint: f.checkpoint, CheckpointEvery: f.checkpointEvery, Resume: f.resume, PreviewEvery: f.previewEvery,
+		Log: func(format string, args ...any) { fmt.Fprintf(messages, "lowrank: "+format+"\n", args...) }}
+	if job.BaseID, err = b.Fingerprint(); err != nil {
+		return err
+	}
+	if err := loadPictures(ctx, &job, pictures, b.Card, cmd); err != nil {
+		return err
+	}
+	if f.previewEvery > 0 {
+		job.Preview = previewer(f, m, b.Card, o.Seed)
+	}
+	began := time.Now()
+	bars := map[train.Phase]*progress{}
+	job.Progress = func(p train.Progress) {
+		if bars[p.Phase] == nil {
+			closeAll(bars)
+			bars[p.Phase] = newProgress(messages, p.Phase.String())
+		}
+		bars[p.Phase].set(p.Step, p.Of, fmt.Sprintf("loss %.4f, rate %.2g", p.Loss, p.Rates[0]))
+	}
+	result, err := train.Run(ctx, job)
+	closeAll(bars)
+	if err != nil {
+		if errors.Is(err, context.Canceled) {
+			fmt.Fprintf(messages, "lowrank: progress is kept in %s; go on with the same command and --resume\n", f.checkpoint)
+		}
+		return err
+	}
+	if err := writeResult(f, result, format); err != nil {
+		return err
+	}
+	fmt.Fprintf(messages, "lowrank: trained in %s\n", time.Since(began).Round(time.Second))
+	fmt.Fprintln(cmd.OutOrStdout(), f.out)
+	return ignoreMissing(os.Remove(f.checkpoint))
+}
+
+func closeAll(bars map[train.Phase]*progress) {
+	for _, b := range bars {
+		b.close()
+	}
+}
+
+// loadPictures reads the data set, and that of the class if one is asked for.
+func loadPictures(ctx context.Context, job *train.Job, pictures string, card base.Card, cmd *cobra.Command) error {
+	options := job.Options.LoadOptions(card.Training.ResolutionMultiple)
+	for _, d := range []struct {
+		path string
+		set  **dataset.Set
+	}{{pictures, &job.Data}, {job.Options.ClassData, &job.Class}} {
+		if d.path == "" {
+			continue
+		}
+		set, err := dataset.Load(ctx, d.path, options)
+		if err != nil {
+			return err
+		}
+		if err := set.Report(cmd.ErrOrStderr()); err != nil {
+			return err
+		}
+		*d.set = set
+		options.Faces = false // of the class there are no masks
+	}
+	return nil
+}
+
+// previewer draws the concept as it is now.
+func previewer(f *trainFlags, m *diffusion.Model, card base.Card, seed uint64) func(context.Context, train.Preview) error {
+	prompt := f.previewPrompt
+	if prompt == "" {
+		prompt = "a photo of <1>"
+		if f.task == train.TaskStyle {
+			prompt = "a painting in the style of <1>"
+		}
+	}
+	return func(ctx context.Context, p train.Preview) error {
+		path := fmt.Sprintf("%s-%s-%05d.png", strings.TrimSuffix(f.out, filepath.Ext(f.out)), p.Phase, p.Step)
+		r := generate.Request{Prompt: strings.ReplaceAll(prompt, "<1>", p.Concept), Words: p.Words, Seed: seed,
+			Width: card.Drawing.Width, Height: card.Drawing.Height, Steps: card.Drawing.Steps, Guidance: card.Drawing.Guidance}
+		return generate.Draw(ctx, m, r, func(i int, pic *imageops.Picture) error {
+			return writePicture(path, pic, parameters(prompt, "", &r, f.base, i))
+		})
+	}
+}
+
+// writeResult writes the concept, and its loss curve beside it.
+func writeResult(f *trainFlags, result *train.Result, format lora.Format) error {
+	stem := strings.TrimSuffix(f.out, filepath.Ext(f.out))
+	if result.UNet != nil {
+		if err := safetensors.WriteFile(f.out, result.UNet, map[string]string{"format": "pt"}); err != nil {
+			return err
+		}
+		if len(result.Set.Tokens) > 0 || len(result.Set.Adapters) > 0 {
+			if err := lora.WriteFile(stem+"-tokens.safetensors", result.Set, format); err != nil {
+				return err
+			}
+		}
+	} else if err := lora.WriteFile(f.out, result.Set, format); err != nil {
+		return err
+	}
+	if !f.curve {
+		return nil
+	}
+	var csv, png bytes.Buffer
+	if err := errors.Join(result.Curve.CSV(&csv), result.Curve.PNG(&png)); err != nil {
+		return err
+	}
+	return errors.Join(writeFile(stem+"-loss.csv", csv.Bytes()), writeFile(stem+"-loss.png", png.Bytes()))
+}
