@@ -26,7 +26,6 @@ type worker struct {
 	grid    grid
 	norm    kernel.ColumnNorm
 	terms   []kernel.Term
-	pair    [3]kernel.Term
 	wake    chan struct{}
 	parked  atomic.Bool
 }

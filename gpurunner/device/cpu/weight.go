@@ -231,21 +231,6 @@ func (w *weight) panelTransposed(set *kernel.Set, segs []kernel.Segment, pieces 
 	}
 }
 
-// tap returns rows i0 … i0+k−1 of one tap of panel j in f32, in dst where they
-// must be converted or transposed; half is room for a half type's.
-func (w *weight) tap(set *kernel.Set, turned bool, tap, j, i0, k int, dst, half []float32) []float32 {
-	if turned {
-		w.turnTap(set, dst, tap, j, i0, k, half)
-		return dst
-	}
-	at := ((j*w.taps+tap)*w.in + i0) * kernel.Panel
-	if w.f != nil {
-		return w.f[at : at+k*kernel.Panel]
-	}
-	w.widenTo(set, dst, w.h[at:at+k*kernel.Panel])
-	return dst
-}
-
 // turnTap writes rows o0 … o0+k−1 of panel j of the transposed weight's tap to
 // dst [k][32]; o0 is a multiple of the width of a panel.
 func (w *weight) turnTap(set *kernel.Set, dst []float32, tap, j, o0, k int, scratch []float32) {

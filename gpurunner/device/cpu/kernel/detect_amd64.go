@@ -28,6 +28,7 @@ func useAVX2(s *Set) {
 	assemblyAVX2.install(s)
 	layoutsAVX2.install(&s.Layouts)
 	countersAVX2.install(&s.Training)
+	winogradAVX2.install(&s.Winograd)
 	s.DotRows = dotsAVX2.dotRows
 	s.Rows, s.MatMul = 6, matMulAVX2
 	s.Peak = func(rounds int) int { fmaPeakAVX2(rounds); return rounds * 12 * 8 * 2 }
@@ -38,6 +39,7 @@ func useAVX512(s *Set) {
 	assemblyAVX512.install(s)
 	layoutsAVX512.install(&s.Layouts)
 	countersAVX512.install(&s.Training)
+	winogradAVX512.install(&s.Winograd)
 	s.DotRows = dotsAVX512.dotRows
 	s.Rows, s.MatMul = 14, matMulAVX512
 	s.Peak = func(rounds int) int { fmaPeakAVX512(rounds); return rounds * 28 * 16 * 2 }

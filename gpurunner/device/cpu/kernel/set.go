@@ -17,6 +17,7 @@ type Set struct {
 	Activations
 	Reductions
 	Norms
+	Winograd
 	Training
 }
 
@@ -252,6 +253,11 @@ func generic() *Set {
 			AffineSiLU:          affineSiLUGeneric,
 			ColumnBackSums:      columnBackSumsGeneric,
 			ColumnBack:          columnBackGeneric,
+		},
+		Winograd: Winograd{
+			WinogradInput:   winogradInputGeneric,
+			WinogradWeights: winogradWeightsGeneric,
+			WinogradOutput:  winogradOutputGeneric,
 		},
 		Training: Training{
 			AdamW:   adamWGeneric,
