@@ -1,0 +1,375 @@
+#include "fibers.h"
+
+#include <signal.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <thread>
+
+#ifndef __x86_64__
+#error "the fibers are written for x86-64"
+#endif
+
+// fake_switch keeps the callee-saved registers and the stack pointer in *from
+// and goes on where the stack pointer to was kept.
+extern "C" void fake_switch(void** from, void* to);
+asm(R"(
+.text
+.globl fake_switch
+.hidden fake_switch
+.type fake_switch, @function
+fake_switch:
+	pushq %rbp
+	pushq %rbx
+	pushq %r12
+	pushq %r13
+	pushq %r14
+	pushq %r15
+	movq %rsp, (%rdi)
+	movq %rsi, %rsp
+	popq %r15
+	popq %r14
+	popq %r13
+	popq %r12
+	popq %rbx
+	popq %rbp
+	ret
+.size fake_switch, .-fake_switch
+)");
+
+namespace fake {
+
+thread_local Thread* current;
+
+namespace {
+
+const int MAX_THREADS = 1024;
+const size_t STACK = 64 << 10;
+const size_t PAGE = 4096;
+const size_t MAX_SHARED = 256 << 10;
+
+// Gate holds fibers until its count changes.
+struct Gate {
+  unsigned count = 0;
+  int arrived = 0;
+  const char* file = nullptr; // where the first to arrive did
+  int line = 0;
+};
+
+struct Warp {
+  Gate gate;
+  int lanes = 0, gone = 0;
+  unsigned phase = 0;
+  Lanes slots[2];
+};
+
+struct Fiber {
+  Thread thread;
+  void* sp = nullptr;
+  char* stack = nullptr;
+  const Gate* gate = nullptr;
+  unsigned passed = 0; // gate's count when the fiber came to it
+  bool done = false;
+};
+
+struct Runner {
+  Fiber fibers[MAX_THREADS];
+  Warp warps[MAX_THREADS / 32];
+  Gate gate;
+  int threads = 0, gone = 0, running = 0;
+  void* base = nullptr; // stack pointer of run
+  Launch* launch = nullptr;
+  void* arguments[64];
+  char* shared; // MAX_SHARED bytes, then a guard page
+  void* dynamic;
+  bool inKernel = false;
+  const void* faultAddress = nullptr;
+  bool faultWrite = false;
+  void* nowhere;
+
+  Runner();
+  void block(Launch& l, Index at);
+  void yield();
+  void leave();
+  [[noreturn]] void fail(const std::string& what);
+};
+
+thread_local Runner* runner;
+
+std::string place(const Thread& t) {
+  char s[160];
+  snprintf(s, sizeof s, "block (%u,%u,%u), thread (%u,%u,%u)", t.block.x, t.block.y, t.block.z, t.thread.x, t.thread.y, t.thread.z);
+  return s;
+}
+
+[[noreturn]] void entry() {
+  Runner& r = *runner;
+  Launch& l = *r.launch;
+  if (l.straight) {
+    Thread& t = r.fibers[0].thread;
+    for (t.thread.z = 0; t.thread.z < l.block.z; t.thread.z++)
+      for (t.thread.y = 0; t.thread.y < l.block.y; t.thread.y++)
+        for (t.thread.x = 0; t.thread.x < l.block.x; t.thread.x++) l.invoke(r.arguments);
+  } else {
+    l.invoke(r.arguments);
+  }
+  r.leave();
+  abort();
+}
+
+// A fault in a kernel continues here, on the fiber's own stack.
+[[noreturn]] void faulted() {
+  Runner& r = *runner;
+  r.fail(std::string(r.faultWrite ? "write to " : "read of ") + describe(r.faultAddress));
+}
+
+struct sigaction previous[2];
+
+void onFault(int signal, siginfo_t* info, void* context) {
+  if (runner && runner->inKernel) {
+    ucontext_t* c = (ucontext_t*)context;
+    runner->faultAddress = info->si_addr;
+    runner->faultWrite = c->uc_mcontext.gregs[REG_ERR] & 2;
+    // As if faulted had been called: past the red zone, the stack as after a call.
+    c->uc_mcontext.gregs[REG_RSP] = ((c->uc_mcontext.gregs[REG_RSP] - 256) & ~15ll) - 8;
+    c->uc_mcontext.gregs[REG_RIP] = (greg_t)faulted;
+    return;
+  }
+  struct sigaction& p = previous[signal == SIGBUS];
+  if (p.sa_flags & SA_SIGINFO) return p.sa_sigaction(signal, info, context);
+  if (p.sa_handler == SIG_DFL) {
+    ::signal(signal, SIG_DFL);
+    return; // and fault again
+  }
+  if (p.sa_handler != SIG_IGN) p.sa_handler(signal);
+}
+
+void catchFaults() {
+  struct sigaction a = {};
+  a.sa_sigaction = onFault;
+  a.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+  sigaction(SIGSEGV, &a, &previous[0]);
+  sigaction(SIGBUS, &a, &previous[1]);
+}
+
+char* map(size_t n) {
+  void* p = mmap(nullptr, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) {
+    perror("fake CUDA: mmap");
+    abort();
+  }
+  return (char*)p;
+}
+
+Runner::Runner() {
+  for (Fiber& f : fibers) {
+    f.stack = map(STACK);
+    mprotect(f.stack, PAGE, PROT_NONE);
+  }
+  shared = map(MAX_SHARED + PAGE);
+  mprotect(shared + MAX_SHARED, PAGE, PROT_NONE);
+  stack_t s = {};
+  s.ss_size = 64 << 10;
+  s.ss_sp = map(s.ss_size);
+  sigaltstack(&s, nullptr);
+}
+
+void Runner::block(Launch& l, Index at) {
+  launch = &l;
+  threads = l.block.x * l.block.y * l.block.z;
+  gone = 0;
+  gate = Gate();
+  for (int w = 0; w < (threads + 31) / 32; w++) {
+    warps[w].gate = Gate();
+    warps[w].lanes = std::min(32, threads - 32 * w);
+    warps[w].gone = 0;
+  }
+  for (size_t i = 0; i < l.values.size(); i++) arguments[i] = &l.values[i];
+  // Fresh shared memory holds NaN, and ends at the guard page.
+  size_t bytes = (l.dynamicShared + 15) & ~size_t(15);
+  dynamic = shared + MAX_SHARED - bytes;
+  memset(dynamic, 0xff, bytes);
+  for (int i = 0; i < (l.straight ? 1 : threads); i++) {
+    Fiber& f = fibers[i];
+    f.thread = Thread{{i % l.block.x, i / l.block.x % l.block.y, i / l.block.x / l.block.y}, at, l.block, l.grid};
+    f.gate = nullptr;
+    f.done = false;
+    void** sp = (void**)(f.stack + STACK - 64);
+    *--sp = nullptr; // where entry would return to
+    *--sp = (void*)entry;
+    sp -= 6;
+    f.sp = sp;
+  }
+  running = 0;
+  current = &fibers[0].thread;
+  inKernel = true;
+  fake_switch(&base, fibers[0].sp);
+  inKernel = false;
+}
+
+// yield lets the next fiber run that may.
+void Runner::yield() {
+  int me = running;
+  for (int n = 1; n <= threads; n++) {
+    int i = me + n;
+    if (i >= threads) i -= threads;
+    Fiber& f = fibers[i];
+    if (f.done || (f.gate && f.gate->count == f.passed)) continue;
+    f.gate = nullptr;
+    if (i == me) return;
+    running = i;
+    current = &f.thread;
+    fake_switch(&fibers[me].sp, f.sp);
+    return;
+  }
+  if (gone == threads) {
+    fake_switch(&nowhere, base);
+    return;
+  }
+  fail("all threads wait, some at a barrier, some at a warp operation");
+}
+
+// leave ends the running fiber.
+void Runner::leave() {
+  if (launch->straight) fake_switch(&nowhere, base);
+  fibers[running].done = true;
+  gone++;
+  Warp& w = warps[running / 32];
+  w.gone++;
+  if (gate.arrived > 0)
+    fail("a barrier that not all threads reach: this thread ended while others wait at " + std::string(gate.file) + ":" +
+         std::to_string(gate.line));
+  if (w.gate.arrived > 0) fail("a warp operation that not all lanes reach: this thread ended while others wait at " + std::string(w.gate.file));
+  yield();
+}
+
+void Runner::fail(const std::string& what) {
+  {
+    std::lock_guard<std::mutex> hold(launch->lock);
+    if (!launch->failed.exchange(true)) launch->error = "kernel " + launch->kernel + ", " + place(*current) + ": " + what;
+  }
+  fake_switch(&nowhere, base);
+  abort();
+}
+
+} // namespace
+
+void barrier(const char* file, int line) {
+  Runner& r = *runner;
+  if (r.launch->straight) r.fail("a barrier in a kernel whose PTX has none: is the PTX older than its source?");
+  if (r.gone > 0) r.fail("a barrier that not all threads reach: others have ended");
+  Gate& g = r.gate;
+  if (g.arrived++ == 0) {
+    g.file = file;
+    g.line = line;
+  } else if (g.line != line) {
+    r.fail("a barrier that not all threads reach: this one waits at line " + std::to_string(line) + ", others at " + std::to_string(g.line));
+  }
+  if (g.arrived == r.threads) {
+    g.arrived = 0;
+    g.count++;
+  } else {
+    Fiber& f = r.fibers[r.running];
+    f.gate = &g;
+    f.passed = g.count;
+  }
+  r.yield();
+}
+
+const unsigned char* collective(const void* mine, int size, Collective f, int argument, const char* what) {
+  Runner& r = *runner;
+  if (r.launch->straight) r.fail("a warp operation in a kernel whose PTX has none: is the PTX older than its source?");
+  Warp& w = r.warps[r.running / 32];
+  int lane = r.running % 32;
+  if (w.gone > 0 || w.lanes != 32) r.fail(std::string("a warp operation that not all lanes reach: ") + what);
+  Gate& g = w.gate;
+  Lanes& slots = w.slots[w.phase & 1];
+  if (size) memcpy(slots[lane], mine, size);
+  if (g.arrived++ == 0)
+    g.file = what;
+  else if (g.file != what)
+    r.fail(std::string("lanes of one warp at different operations: ") + what + " and " + g.file);
+  if (g.arrived == 32) {
+    if (f) f(slots, argument);
+    g.arrived = 0;
+    g.count++;
+    w.phase++;
+  } else {
+    Fiber& fiber = r.fibers[r.running];
+    fiber.gate = &g;
+    fiber.passed = g.count;
+    r.yield();
+  }
+  return slots[lane];
+}
+
+void* dynamic_shared() { return runner->dynamic; }
+
+namespace {
+
+// The processor threads that run blocks. They live as long as the process.
+struct Crew {
+  std::mutex lock;
+  std::condition_variable wake, idle;
+  Launch* launch = nullptr;
+  uint64_t round = 0, blocks = 0;
+  std::atomic<uint64_t> next{0};
+  unsigned busy = 0, size = 0;
+
+  Crew() {
+    catchFaults();
+    const char* n = getenv("FAKE_CUDA_THREADS");
+    size = n ? atoi(n) : std::thread::hardware_concurrency();
+    if (size < 1) size = 1;
+    for (unsigned i = 0; i < size; i++) std::thread([this] { work(); }).detach();
+  }
+
+  void work() {
+    // Go's signals belong to Go's threads.
+    sigset_t all;
+    sigfillset(&all);
+    sigdelset(&all, SIGSEGV);
+    sigdelset(&all, SIGBUS);
+    pthread_sigmask(SIG_BLOCK, &all, nullptr);
+    runner = new Runner;
+    uint64_t seen = 0;
+    for (;;) {
+      {
+        std::unique_lock<std::mutex> hold(lock);
+        wake.wait(hold, [&] { return round != seen; });
+        seen = round;
+      }
+      Launch& l = *launch;
+      for (uint64_t i; (i = next++) < blocks;) {
+        if (!l.failed) runner->block(l, Index{unsigned(i % l.grid.x), unsigned(i / l.grid.x % l.grid.y), unsigned(i / l.grid.x / l.grid.y)});
+      }
+      std::lock_guard<std::mutex> hold(lock);
+      if (--busy == 0) idle.notify_one();
+    }
+  }
+
+  void run(Launch& l) {
+    std::unique_lock<std::mutex> hold(lock);
+    launch = &l;
+    blocks = uint64_t(l.grid.x) * l.grid.y * l.grid.z;
+    next = 0;
+    busy = size;
+    round++;
+    wake.notify_all();
+    idle.wait(hold, [&] { return busy == 0; });
+  }
+};
+
+} // namespace
+
+std::string run(Launch& l) {
+  static Crew* crew = new Crew;
+  crew->run(l);
+  return l.error;
+}
+
+} // namespace fake

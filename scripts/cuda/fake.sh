@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Builds the stand-in for the CUDA driver from gpurunner/device/cuda/fake and the kernels' sources, with g++.
+#
+#     scripts/cuda/fake.sh [FOLDER]     default .cache/cuda/fake
+#
+# and prints the settings with which go builds and tests the CUDA device on it:
+#
+#     eval "$(scripts/cuda/fake.sh)"; go test -tags cuda ./gpurunner/device/cuda
+#
+# KERNELS names another folder of kernel sources (for the mutation check).
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+out=$(realpath -m "${1:-.cache/cuda/fake}")
+headers=$(python3 scripts/cuda/build.py --headers)
+source=gpurunner/device/cuda/fake
+kernels=${KERNELS:-gpurunner/device/cuda/kernels}
+mkdir -p "$out"
+flags=(-std=c++17 -O2 -march=native -ffp-contract=off -fno-math-errno -fPIC -fvisibility=hidden -ftls-model=initial-exec -Wall -Wno-unused -Wno-unknown-pragmas
+	-I"$source" -I"$headers" -I"$out" -pthread)
+
+compile() { # OBJECT SOURCE FLAGS…: unless it is newer than every source
+	local object=$1 from=$2; shift 2
+	if [ -f "$object" ] && [ -z "$(find "$source" "$kernels" scripts/cuda/fake.sh -maxdepth 1 -type f -newer "$object" -print -quit)" ]; then return; fi
+	g++ "${flags[@]}" "$@" -c -o "$object" "$from"
+}
+
+objects=()
+families=""
+for cu in "$kernels"/*.cu; do
+	name=$(basename "$cu" .cu)
+	families+="FAMILY($name)"$'\n'
+	names=$(g++ "${flags[@]}" -x c++ -DLOWRANK_HOST -DLOWRANK_LIST -E "$cu" | grep -oE 'LOWRANK_ENTRY void +[a-z0-9_]+' | awk '{print $3}')
+	{
+		echo '#define LOWRANK_HOST'
+		echo "#include \"$(realpath "$cu")\""
+		echo '#include "registry.h"'
+		echo "namespace fake { extern const Named ${name}_kernels[]; const Named ${name}_kernels[] = {"
+		for k in $names; do echo "LOWRANK_KERNEL($k)"; done
+		echo '{nullptr, nullptr}}; }'
+	} >"$out/$name.cc.new"
+	cmp -s "$out/$name.cc.new" "$out/$name.cc" || cp "$out/$name.cc.new" "$out/$name.cc"
+	objects+=("$out/$name.o")
+done
+printf '%s' "$families" >"$out/families.inc"
+
+pids=()
+for cu in "$kernels"/*.cu; do
+	name=$(basename "$cu" .cu)
+	compile "$out/$name.o" "$out/$name.cc" &
+	pids+=($!)
+	if [ ${#pids[@]} -ge 2 ]; then wait "${pids[0]}"; pids=("${pids[@]:1}"); fi
+done
+for cpp in "$source"/*.cpp; do
+	compile "$out/$(basename "$cpp").o" "$cpp"
+	objects+=("$out/$(basename "$cpp").o")
+done
+for p in "${pids[@]}"; do wait "$p"; done
+
+# What the binary imports and nothing makes.
+{
+	echo '#include <cstdio>'
+	while read -r name; do
+		[ -z "$name" ] || echo "extern \"C\" __attribute__((visibility(\"default\"))) int $name() { fprintf(stderr, \"fake CUDA: $name is not supported\\n\"); return 801; }"
+	done < <(grep -v '^#' "$source/unsupported.txt")
+} >"$out/unsupported.cc"
+compile "$out/unsupported.o" "$out/unsupported.cc"
+objects+=("$out/unsupported.o")
+
+g++ -shared -pthread -Wl,-soname,libcuda.so.1 -o "$out/libcuda.so.1.new" "${objects[@]}"
+mv "$out/libcuda.so.1.new" "$out/libcuda.so.1"
+ln -sf libcuda.so.1 "$out/libcuda.so"
+
+cat <<SETTINGS
+export CGO_ENABLED=1 CGO_CFLAGS="-O2 -g -I$headers" CGO_LDFLAGS="-L$out" LD_LIBRARY_PATH="$out"
+SETTINGS
