@@ -79,7 +79,6 @@ func TestAttachSeveral(t *testing.T) {
 			same  bool
 		}{{0.25, false}, {0.5, true}, {1, false}, {2, false}, {3, false}, {4, false}, {0.5, true}} {
 			mounts[0].Scale = tt.scale
-			mounts[3].Set.Unload() // so that the run loads it
 			err := autodiff.Run(context.Background(), pool, func(p *autodiff.Pass) error {
 				if mounted, err = lora.Attach(pool, m.unet, m.encoders, mounts); err != nil {
 					t.Fatal(err)
@@ -93,6 +92,25 @@ func TestAttachSeveral(t *testing.T) {
 				t.Errorf("scale %v: same bits %v, want %v", tt.scale, !tt.same, tt.same)
 			}
 			mounted.Release()
+		}
+		// A set alone is used where it was loaded, in a run that fails.
+		var alone [][]float32
+		for range 2 {
+			mounts[1].Set.Unload()
+			_ = autodiff.Run(context.Background(), pool, func(p *autodiff.Pass) error {
+				if mounted, err = lora.Attach(pool, m.unet, m.encoders, mounts[1:2]); err != nil {
+					t.Fatal(err)
+				}
+				if len(alone) == 0 {
+					return nil
+				}
+				return errors.New("broken off")
+			})
+			alone = append(alone, predict(m))
+			mounted.Release()
+		}
+		if !slices.Equal(alone[0], alone[1]) {
+			t.Error("a set loaded in a run that fails gives other bits")
 		}
 		for _, mount := range mounts {
 			mount.Set.Unload()
