@@ -24,7 +24,13 @@ type winograd struct {
 	block         int // channels of a block
 	mirrored      bool
 	u, v, m, flat int // offsets in scratch
+
+	// Distances of the 16 parts in u, v and m. They are odd multiples of a
+	// cache line: parts a multiple of a page apart would share its sets.
+	uPart, vPart, mPart int
 }
+
+func partLen(floats int) int { return roundUp(floats, 32) + 16 }
 
 // Winograd wins where transforming weights and inputs is little beside the
 // products. The choice depends on shape alone, as it shows in the bits.
@@ -75,11 +81,13 @@ func (t *conv) startWinograd(mirrored bool) {
 		t.panels--
 	}
 	t.blocks = ceil(all, t.panels)
-	panel := g.block * kernel.Panel
+	g.uPart = partLen(g.block * kernel.Panel)
+	g.vPart = partLen(g.tiles * g.block)
+	g.mPart = partLen(g.tiles * t.panels * kernel.Panel)
 	g.u = scratchB
-	g.v = g.u + (16+9)*panel + panel/2
-	g.m = g.v + max(16*g.tiles*g.block, 4*t.panels*kernel.Panel)
-	g.flat = g.m + 16*g.tiles*t.panels*kernel.Panel
+	g.v = g.u + (16+9+1)*g.uPart
+	g.m = g.v + max(16*g.vPart, 4*t.panels*kernel.Panel)
+	g.flat = g.m + 16*g.mPart
 	if t.d.scratch(g.flat + g.images*(2*g.rows+2)*t.padW*t.c) {
 		t.d.fork(t, places*t.blocks, 4*t.n*t.outH*t.outW*t.out*t.c)
 	}
@@ -118,10 +126,10 @@ func (t *conv) runWinograd(w *worker, chunk int) {
 			*tile = kernel.Tile{CStride: width, M: tiles, N: min(kernel.Panel, n-at), Segments: w.segs, Accumulate: c > 0}
 			for p := range 16 {
 				w.segs[0] = kernel.Segment{
-					A: &w.scratch[g.v+p*g.tiles*g.block], ARow: g.block, ACol: 1,
-					B: unsafe.Pointer(&w.scratch[g.u+p*g.block*kernel.Panel]), BRow: kernel.Panel, K: k,
+					A: &w.scratch[g.v+p*g.vPart], ARow: g.block, ACol: 1,
+					B: unsafe.Pointer(&w.scratch[g.u+p*g.uPart]), BRow: kernel.Panel, K: k,
 				}
-				tile.C = &m[p*g.tiles*width+at]
+				tile.C = &m[p*g.mPart+at]
 				t.d.kernels.MatMul(tile)
 			}
 		}
@@ -139,7 +147,7 @@ func (t *conv) winogradInput(w *worker, src []float32, first, c, k int) {
 	for ty := range g.rows {
 		for tx := range g.cols {
 			v := w.scratch[g.v+(first+ty*g.cols+tx)*g.block : g.m]
-			t.d.kernels.WinogradInput(v, g.tiles*g.block, src[2*ty*row+2*tx*t.c+c:], t.c, row, k)
+			t.d.kernels.WinogradInput(v, g.vPart, src[2*ty*row+2*tx*t.c+c:], t.c, row, k)
 		}
 	}
 }
@@ -148,7 +156,7 @@ func (t *conv) winogradInput(w *worker, src []float32, first, c, k int) {
 // [16][block·32].
 func (t *conv) winogradWeights(w *worker, j, c, k int) {
 	g, set, wt := &t.wino, t.d.kernels, t.b.w
-	size := g.block * kernel.Panel
+	size := g.uPart
 	u := w.scratch[g.u:g.v]
 	if wt.f != nil && t.b.from == panels {
 		src := wt.f[(j*9*wt.in+c)*kernel.Panel:]
@@ -172,7 +180,7 @@ func (t *conv) winogradWeights(w *worker, j, c, k int) {
 func (t *conv) winogradStore(m, spare []float32, first, img, y0, x0, n0, n int) {
 	g, set := &t.wino, t.d.kernels
 	width := t.panels * kernel.Panel
-	part := g.tiles * width
+	part := g.mPart
 	y := &t.epi.y
 	cols, lines := min(2*g.cols, t.outW-x0), min(2*g.rows, t.outH-y0)
 	for ty := 0; ty < lines; ty += 2 {

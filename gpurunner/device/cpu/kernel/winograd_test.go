@@ -86,16 +86,16 @@ func check(t *testing.T, name string, m [][]float64, size, n int, src []float32,
 
 func BenchmarkWinograd(b *testing.B) {
 	const n = 128
-	src, dst := make([]float32, 16*n*32), make([]float32, 16*n*32)
+	src, dst := make([]float32, 16*(n*32+16)), make([]float32, 16*(n*32+16))
 	for _, s := range All() {
 		b.Run("Input/"+s.Name, func(b *testing.B) {
 			for b.Loop() {
-				s.WinogradInput(dst, n, src, n, 4*n, n)
+				s.WinogradInput(dst, n+16, src, n, 4*n, n)
 			}
 		})
 		b.Run("Weights/"+s.Name, func(b *testing.B) {
 			for b.Loop() {
-				s.WinogradWeights(dst, n*32, src, n*32, false, n*32)
+				s.WinogradWeights(dst, n*32+16, src, n*32+16, false, n*32)
 			}
 		})
 		b.Run("Output/"+s.Name, func(b *testing.B) {
