@@ -40,6 +40,7 @@ type Service struct {
 	Catalogue *events.Catalogue
 	Handler   http.Handler
 	Base      events.BaseLimits
+	Log       *slog.Logger
 	stop      context.CancelFunc
 	done      sync.WaitGroup
 }
@@ -73,7 +74,7 @@ func Start(dir string, o Options) (*Service, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Service{Ports: ports, Store: store, Registry: registry.Open(ports.Documents), Catalogue: catalogue, Base: bases[0], stop: cancel}
+	s := &Service{Ports: ports, Store: store, Registry: registry.Open(ports.Documents), Catalogue: catalogue, Base: bases[0], Log: o.Log, stop: cancel}
 	h := api.New(api.Config{Ports: ports, Catalogue: catalogue, Stream: true, Limits: o.Limits, Stopping: ctx.Done(), Log: o.Log})
 	mux := http.NewServeMux()
 	mux.Handle(local.UploadPath, store.UploadHandler())
