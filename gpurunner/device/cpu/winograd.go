@@ -35,8 +35,8 @@ func partLen(floats int) int { return roundUp(floats, 32) + 16 }
 // Winograd wins where transforming weights and inputs is little beside the
 // products. The choice depends on shape alone, as it shows in the bits.
 const (
-	winogradChannels = 96  // least of input and output
-	winogradTiles    = 32  // least in a block
+	winogradChannels = 32  // least of input and output
+	winogradTiles    = 4   // least in a picture, whatever the batch
 	winogradBlock    = 128 // channels
 	winogradWant     = 96  // tiles of a block, about
 )
@@ -64,7 +64,7 @@ func (t *conv) winogradFits() bool {
 	if t.b.from == transposed {
 		g.block = roundUp(g.block, kernel.Panel)
 	}
-	g.on = g.tiles >= winogradTiles
+	g.on = down*across >= winogradTiles
 	return g.on
 }
 
