@@ -146,7 +146,8 @@ var errNoChange = errors.New("nothing to change")
 
 // Change applies fn to the job and writes it, again and again until no one else wrote meanwhile. fn
 // may run several times and must be pure; its error ends the loop and is returned with the job as
-// fn saw it. A deleted job is infra.ErrNotFound.
+// fn saw it. A deleted job is infra.ErrNotFound. When two writers want the very same job, one write is
+// enough for both: that is how a write whose answer was lost is known again.
 func (s *Store) Change(ctx context.Context, id events.JobID, fn func(*events.Job) error) (events.Job, error) {
 	j, _, err := s.change(ctx, id, infra.Record{}, fn)
 	return j, err
