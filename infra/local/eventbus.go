@@ -12,17 +12,17 @@ import (
 	"github.com/lowrank/lowrank/infra"
 )
 
-// events implements infra.EventBus: it posts to Options.EventsTo, in the envelope
+// eventBus implements infra.EventBus: it posts to Options.EventsTo, in the envelope
 // that EventBridge gives its targets, or tells nobody.
-type events Store
+type eventBus Store
 
-var _ infra.EventBus = (*events)(nil)
+var _ infra.EventBus = (*eventBus)(nil)
 
 // maxEvent is EventBridge's limit, in bytes.
 const maxEvent = 256 << 10
 
 // Publish implements infra.EventBus.
-func (e *events) Publish(ctx context.Context, event infra.Event) error {
+func (e *eventBus) Publish(ctx context.Context, event infra.Event) error {
 	const op = "events.Publish"
 	if event.ID == "" || event.Source == "" || event.Type == "" || !json.Valid(event.Detail) {
 		return invalid(op, event.ID, "an event needs an ID, a source, a type and a detail in JSON")

@@ -109,7 +109,7 @@ func (s *Store) Ports() infra.Ports {
 	return infra.Ports{
 		Blobs: (*blobs)(s), Presigner: (*blobs)(s), Queues: (*queues)(s),
 		Jobs: (*jobs)(s), Index: (*jobs)(s), Logs: (*logs)(s), Changes: (*changes)(s),
-		Documents: (*documents)(s), Events: (*events)(s), Clock: s.clock,
+		Documents: (*documents)(s), Events: (*eventBus)(s), Clock: s.clock,
 	}
 }
 
