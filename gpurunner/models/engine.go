@@ -42,8 +42,8 @@ type loaded struct {
 func (e *Engine) Programs() map[events.Program]worker.Program {
 	return map[events.Program]worker.Program{
 		events.ProgramLora:             e.draw,
-		events.ProgramTraining:         nil, // see train.go
-		events.ProgramAdvancedTraining: nil,
+		events.ProgramTraining:         e.train,
+		events.ProgramAdvancedTraining: e.trainAdvanced,
 	}
 }
 

@@ -2,9 +2,9 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -79,31 +79,26 @@ func (t *Task) Output(ctx context.Context, name, contentType string, body io.Rea
 	return nil
 }
 
-// Checkpoint fetches the job's last checkpoint into Dir; "" means that there is
-// none.
-func (t *Task) Checkpoint(ctx context.Context) (path string, err error) {
+// RestoreCheckpoint writes the job's last checkpoint to path, if there is one.
+func (t *Task) RestoreCheckpoint(ctx context.Context, path string) error {
 	key := t.run.Job().Checkpoint
 	if key == "" {
-		return "", nil
+		return nil
 	}
 	blob, err := t.blobs.Get(ctx, key, infra.GetOptions{})
 	if infra.KindOf(err) == infra.ErrNotFound {
-		return "", nil
+		return nil
 	}
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer blob.Body.Close()
-	path = filepath.Join(t.Dir, "resume.checkpoint")
 	f, err := os.Create(path)
 	if err != nil {
-		return "", err
+		return err
 	}
-	if _, err := io.Copy(f, blob.Body); err != nil {
-		f.Close()
-		return "", err
-	}
-	return path, f.Close()
+	_, err = io.Copy(f, blob.Body)
+	return errors.Join(err, f.Close())
 }
 
 // SaveCheckpoint makes a file what the job goes on from. It is stored before the

@@ -97,10 +97,7 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	ports := store.Ports()
-	client, err := openWebhookClient(f.loopback)
-	if err != nil {
-		return err
-	}
+	client := openWebhookClient(f.loopback)
 	stopping := make(chan struct{})
 	server := &http.Server{
 		Handler: route(store, api.New(api.Config{
