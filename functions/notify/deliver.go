@@ -69,9 +69,9 @@ func (n *Notifier) announce(ctx context.Context, id events.JobID) error {
 // deliver sends what is due to a job's webhook, in order, and returns after how long it must be called
 // again (0: not at all).
 func (n *Notifier) deliver(ctx context.Context, id events.JobID) (again time.Duration, err error) {
-	d, mine, err := n.claim(ctx, id)
-	if err != nil || !mine {
-		return 0, err
+	d, wait, err := n.claim(ctx, id)
+	if err != nil || d.Completed || wait > 0 {
+		return wait, err
 	}
 	for {
 		j, err := n.jobs.Load(ctx, id)
@@ -220,22 +220,25 @@ func deliveryID(id events.JobID, event events.WebhookEvent, seq int64) string {
 	return "msg_" + strings.ToLower(base32.StdEncoding.EncodeToString(h[:])[:26])
 }
 
-// claim takes a job's webhooks. mine is false when another deliverer has them: it is told to look again.
-func (n *Notifier) claim(ctx context.Context, id events.JobID) (d registry.Delivery, mine bool, err error) {
+// claim takes a job's webhooks. When another deliverer has them it is told to look again, and wait is
+// after how long to come back, should it have died.
+func (n *Notifier) claim(ctx context.Context, id events.JobID) (d registry.Delivery, wait time.Duration, err error) {
+	holder := events.NewID()
 	for {
-		if d, err = n.reg.Delivery(ctx, id); err != nil || d.Completed {
-			return d, false, err
+		if d, err = n.reg.Delivery(ctx, id); err != nil || d.Completed || d.Holder == holder {
+			return d, 0, err // held already: the answer to an earlier try was lost
 		}
 		now := n.ports.Clock.Now()
-		taken := d.Holder != "" && now.Before(d.Until.Time)
-		if taken {
+		wait = 0
+		if d.Holder != "" && now.Before(d.Until.Time) {
 			d.Again++
+			wait = d.Until.Sub(now) + time.Second
 		} else {
-			d.Holder, d.Until = events.NewID(), events.At(now.Add(holdFor))
+			d.Holder, d.Until = holder, events.At(now.Add(holdFor))
 		}
 		err = n.reg.PutDelivery(ctx, id, &d)
 		if !errors.Is(err, infra.ErrConflict) {
-			return d, !taken, err
+			return d, wait, err
 		}
 	}
 }

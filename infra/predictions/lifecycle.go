@@ -7,6 +7,7 @@ import (
 
 	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/infra"
+	"github.com/lowrank/lowrank/infra/retry"
 )
 
 // QueueName is the queue that a program's jobs go through.
@@ -25,7 +26,7 @@ func (s *Store) Enqueue(ctx context.Context, id events.JobID, p events.Program) 
 		return err
 	}
 	q := s.queues.Queue(QueueName(p))
-	if err := retry(ctx, s.clock, func() error { return q.Send(ctx, body, 0) }); err != nil {
+	if err := retry.Do(ctx, s.clock, func() error { return q.Send(ctx, body, 0) }); err != nil {
 		return err
 	}
 	_, err = s.Change(ctx, id, func(j *events.Job) error {
@@ -44,7 +45,7 @@ func (s *Store) Enqueue(ctx context.Context, id events.JobID, p events.Program) 
 // Waiting returns the ids of the jobs that wait for an upload.
 func (s *Store) Waiting(ctx context.Context, key string) ([]events.JobID, error) {
 	var waiting []infra.Record
-	err := retry(ctx, s.clock, func() (err error) {
+	err := retry.Do(ctx, s.clock, func() (err error) {
 		waiting, err = s.index.ByUpload(ctx, key)
 		return err
 	})
@@ -135,7 +136,7 @@ func (s *Store) finishRemoval(ctx context.Context, id events.JobID) error {
 		keys = append(keys, j.Checkpoint)
 	}
 	for _, key := range keys {
-		if err := retry(ctx, s.clock, func() error { return s.blobs.Delete(ctx, key) }); err != nil {
+		if err := retry.Do(ctx, s.clock, func() error { return s.blobs.Delete(ctx, key) }); err != nil {
 			return err
 		}
 	}
@@ -144,17 +145,17 @@ func (s *Store) finishRemoval(ctx context.Context, id events.JobID) error {
 			return err
 		}
 	}
-	if err := retry(ctx, s.clock, func() error { return s.logs.Delete(ctx, string(id)) }); err != nil {
+	if err := retry.Do(ctx, s.clock, func() error { return s.logs.Delete(ctx, string(id)) }); err != nil {
 		return err
 	}
-	return retry(ctx, s.clock, func() error { return s.jobs.Delete(ctx, string(id), infra.AnyVersion) })
+	return retry.Do(ctx, s.clock, func() error { return s.jobs.Delete(ctx, string(id), infra.AnyVersion) })
 }
 
 // removeBlobs deletes every blob under a prefix.
 func (s *Store) removeBlobs(ctx context.Context, prefix string) error {
 	for {
 		var page infra.Page[infra.BlobInfo]
-		err := retry(ctx, s.clock, func() (err error) {
+		err := retry.Do(ctx, s.clock, func() (err error) {
 			page, err = s.blobs.List(ctx, prefix, "", 0)
 			return err
 		})
@@ -162,7 +163,7 @@ func (s *Store) removeBlobs(ctx context.Context, prefix string) error {
 			return err
 		}
 		for _, b := range page.Items {
-			if err := retry(ctx, s.clock, func() error { return s.blobs.Delete(ctx, b.Key) }); err != nil {
+			if err := retry.Do(ctx, s.clock, func() error { return s.blobs.Delete(ctx, b.Key) }); err != nil {
 				return err
 			}
 		}
@@ -180,7 +181,7 @@ func (s *Store) Overdue(ctx context.Context) (changed int, err error) {
 	cursor := ""
 	var errs []error
 	for {
-		page, err := s.index.Due(ctx, now, cursor, 0)
+		page, err := retry.Value(ctx, s.clock, func() (infra.Page[infra.Record], error) { return s.index.Due(ctx, now, cursor, 0) })
 		if err != nil {
 			return changed, errors.Join(append(errs, err)...)
 		}

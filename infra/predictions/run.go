@@ -10,6 +10,7 @@ import (
 
 	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/infra"
+	"github.com/lowrank/lowrank/infra/retry"
 )
 
 // MaxLog is how much log one job may write; beyond it only the fact is noted.
@@ -53,7 +54,7 @@ func (s *Store) Start(ctx context.Context, id events.JobID, lease time.Duration)
 	}
 	run := &Run{store: s, holder: holder, lease: lease, job: j, record: r, logged: j.LogSize}
 	// A runner that died may have appended more log than it noted: that is kept.
-	rest, err := s.logs.Read(ctx, string(id), j.LogSize, 0)
+	rest, err := retry.Value(ctx, s.clock, func() ([]byte, error) { return s.logs.Read(ctx, string(id), j.LogSize, 0) })
 	if err == nil && len(rest) > 0 {
 		j, r, err = s.change(ctx, id, r, func(j *events.Job) error {
 			if err := j.Held(holder); err != nil {
@@ -185,7 +186,7 @@ func (r *Run) append(ctx context.Context, id events.JobID, offset int64, chunk s
 	if chunk == "" {
 		return nil
 	}
-	there, err := r.store.logs.Read(ctx, string(id), offset, 0)
+	there, err := retry.Value(ctx, r.store.clock, func() ([]byte, error) { return r.store.logs.Read(ctx, string(id), offset, 0) })
 	if err != nil {
 		return err
 	}
@@ -199,7 +200,7 @@ func (r *Run) append(ctx context.Context, id events.JobID, offset int64, chunk s
 	for chunk != "" {
 		n := min(len(chunk), infra.MaxLogChunk)
 		piece := []byte(chunk[:n])
-		err := retry(ctx, r.store.clock, func() error { return r.store.logs.Append(ctx, string(id), offset, piece) })
+		err := retry.Do(ctx, r.store.clock, func() error { return r.store.logs.Append(ctx, string(id), offset, piece) })
 		if errors.Is(err, infra.ErrConflict) {
 			return events.ErrLeaseLost
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/infra"
+	"github.com/lowrank/lowrank/infra/retry"
 )
 
 // How long things may take before the sweep looks.
@@ -106,7 +107,7 @@ func (s *Store) Create(ctx context.Context, j *events.Job) error {
 	if err != nil {
 		return err
 	}
-	err = retry(ctx, s.clock, func() error {
+	err = retry.Do(ctx, s.clock, func() error {
 		_, err := s.jobs.Create(ctx, r)
 		return err
 	})
@@ -130,7 +131,7 @@ func (s *Store) get(ctx context.Context, id events.JobID) (events.Job, infra.Rec
 		return events.Job{}, infra.Record{}, &infra.Error{Op: "predictions.Load", Kind: infra.ErrNotFound}
 	}
 	var r infra.Record
-	err := retry(ctx, s.clock, func() (err error) {
+	err := retry.Do(ctx, s.clock, func() (err error) {
 		r, err = s.jobs.Get(ctx, string(id))
 		return err
 	})
@@ -185,7 +186,7 @@ func (s *Store) change(ctx context.Context, id events.JobID, r infra.Record, fn 
 		}
 		tried = next.Payload
 		var stored infra.Record
-		err = retry(ctx, s.clock, func() (err error) {
+		err = retry.Do(ctx, s.clock, func() (err error) {
 			stored, err = s.jobs.Update(ctx, next)
 			return err
 		})
@@ -206,7 +207,7 @@ func (s *Store) Log(ctx context.Context, j *events.Job) (string, error) {
 		return "", nil
 	}
 	var b []byte
-	err := retry(ctx, s.clock, func() (err error) {
+	err := retry.Do(ctx, s.clock, func() (err error) {
 		b, err = s.logs.Read(ctx, string(j.ID), 0, int(j.LogSize))
 		return err
 	})
@@ -226,7 +227,7 @@ func (s *Store) List(ctx context.Context, owner events.Owner, trainings bool, cu
 		kind = kindTraining
 	}
 	var page infra.Page[infra.Record]
-	err := retry(ctx, s.clock, func() (err error) {
+	err := retry.Do(ctx, s.clock, func() (err error) {
 		page, err = s.index.List(ctx, string(owner), kind, cursor, limit)
 		return err
 	})
@@ -248,25 +249,9 @@ func (s *Store) List(ctx context.Context, owner events.Owner, trainings bool, cu
 
 // Open counts the owner's jobs that have not ended.
 func (s *Store) Open(ctx context.Context, owner events.Owner) (n int, err error) {
-	err = retry(ctx, s.clock, func() (err error) {
+	err = retry.Do(ctx, s.clock, func() (err error) {
 		n, err = s.index.CountOpen(ctx, string(owner))
 		return err
 	})
 	return n, err
-}
-
-// retry repeats what may pass by itself, a few times, within about a second. What it repeats must
-// stand a repetition.
-func retry(ctx context.Context, c infra.Clock, fn func() error) error {
-	pause := 20 * time.Millisecond
-	for try := 1; ; try++ {
-		err := fn()
-		if err == nil || !infra.Retryable(err) || try == 6 {
-			return err
-		}
-		if serr := infra.Sleep(ctx, c, pause); serr != nil {
-			return err
-		}
-		pause *= 2
-	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/infra"
+	"github.com/lowrank/lowrank/infra/retry"
 )
 
 // Delivery is how far the webhooks of one job are.
@@ -44,7 +45,9 @@ func (r *Registry) PutDelivery(ctx context.Context, id events.JobID, d *Delivery
 	if err != nil {
 		return err
 	}
-	doc, err := r.docs.Put(ctx, infra.Document{Collection: deliveryCollection, Key: string(id), Version: d.version, Value: b})
+	doc, err := retry.Value(ctx, clock, func() (infra.Document, error) {
+		return r.docs.Put(ctx, infra.Document{Collection: deliveryCollection, Key: string(id), Version: d.version, Value: b})
+	})
 	if err == nil {
 		d.version = doc.Version
 	}
@@ -53,5 +56,5 @@ func (r *Registry) PutDelivery(ctx context.Context, id events.JobID, d *Delivery
 
 // DeleteDelivery forgets a job's delivery.
 func (r *Registry) DeleteDelivery(ctx context.Context, id events.JobID) error {
-	return r.docs.Delete(ctx, deliveryCollection, string(id), infra.AnyVersion)
+	return r.remove(ctx, deliveryCollection, string(id), infra.AnyVersion)
 }

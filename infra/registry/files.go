@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 
 	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/infra"
@@ -23,7 +24,11 @@ type File struct {
 
 // AddFile stores a new file's entry; its blob was put before.
 func (r *Registry) AddFile(ctx context.Context, o events.Owner, f File) error {
-	return r.put(ctx, ownerCollection("files", o), f.ID, 0, f)
+	err := r.put(ctx, ownerCollection("files", o), f.ID, 0, f)
+	if errors.Is(err, infra.ErrConflict) {
+		return nil // its id is unguessable: an earlier try took effect
+	}
+	return err
 }
 
 // File reads an owner's file. infra.ErrNotFound.
@@ -40,5 +45,5 @@ func (r *Registry) Files(ctx context.Context, o events.Owner, cursor string, lim
 
 // DeleteFile removes a file's entry; its blob is removed after.
 func (r *Registry) DeleteFile(ctx context.Context, o events.Owner, id string) error {
-	return r.docs.Delete(ctx, ownerCollection("files", o), id, infra.AnyVersion)
+	return r.remove(ctx, ownerCollection("files", o), id, infra.AnyVersion)
 }

@@ -33,7 +33,15 @@ type Version struct {
 
 // AddModel stores a new model; infra.ErrConflict when the name is taken.
 func (r *Registry) AddModel(ctx context.Context, m Model) error {
-	return r.put(ctx, ownerCollection("models", m.Owner), m.Name, 0, m)
+	err := r.put(ctx, ownerCollection("models", m.Owner), m.Name, 0, m)
+	if infra.KindOf(err) != infra.ErrConflict {
+		return err
+	}
+	// To the microsecond the same: an earlier try took effect.
+	if there, gerr := r.Model(ctx, m.Owner, m.Name); gerr == nil && there.CreatedAt.Equal(m.CreatedAt.Time) {
+		return nil
+	}
+	return err
 }
 
 // Model reads an owner's model. infra.ErrNotFound.
@@ -55,7 +63,7 @@ func (r *Registry) Models(ctx context.Context, o events.Owner) ([]Model, error) 
 
 // DeleteModel removes a model.
 func (r *Registry) DeleteModel(ctx context.Context, o events.Owner, name string) error {
-	return r.docs.Delete(ctx, ownerCollection("models", o), name, infra.AnyVersion)
+	return r.remove(ctx, ownerCollection("models", o), name, infra.AnyVersion)
 }
 
 // AddVersion stores a version. The same one again is no error and keeps its time.
@@ -91,5 +99,5 @@ func (r *Registry) DeleteVersion(ctx context.Context, o events.Owner, model, id 
 	if err != nil {
 		return err
 	}
-	return r.docs.Delete(ctx, ownerCollection("versions", o), id, infra.AnyVersion)
+	return r.remove(ctx, ownerCollection("versions", o), id, infra.AnyVersion)
 }

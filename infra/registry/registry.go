@@ -8,10 +8,14 @@ import (
 
 	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/infra"
+	"github.com/lowrank/lowrank/infra/retry"
 )
 
 // Registry keeps documents. It holds no state of its own.
 type Registry struct{ docs infra.Documents }
+
+// clock is what retries pause by: a real one, whatever tests make of the service's.
+var clock infra.SystemClock
 
 // Open makes a Registry over an adapter's documents.
 func Open(docs infra.Documents) *Registry { return &Registry{docs} }
@@ -21,7 +25,7 @@ func (r *Registry) get(ctx context.Context, collection, key string, v any) (int6
 	if key == "" || len(key) > infra.MaxKey {
 		return 0, &infra.Error{Op: "registry.get", Kind: infra.ErrNotFound}
 	}
-	d, err := r.docs.Get(ctx, collection, key)
+	d, err := retry.Value(ctx, clock, func() (infra.Document, error) { return r.docs.Get(ctx, collection, key) })
 	if err != nil {
 		return 0, err
 	}
@@ -31,14 +35,22 @@ func (r *Registry) get(ctx context.Context, collection, key string, v any) (int6
 	return d.Version, nil
 }
 
-// put stores v on condition of version: 0 for a new document, infra.AnyVersion for none.
+// put stores v on condition of version: 0 for a new document, infra.AnyVersion for none. infra.ErrConflict
+// may also mean that an earlier try took effect and its answer was lost.
 func (r *Registry) put(ctx context.Context, collection, key string, version int64, v any) error {
 	b, err := events.Marshal(v)
 	if err != nil {
 		return err
 	}
-	_, err = r.docs.Put(ctx, infra.Document{Collection: collection, Key: key, Version: version, Value: b})
+	_, err = retry.Value(ctx, clock, func() (infra.Document, error) {
+		return r.docs.Put(ctx, infra.Document{Collection: collection, Key: key, Version: version, Value: b})
+	})
 	return err
+}
+
+// remove deletes a document on condition of version.
+func (r *Registry) remove(ctx context.Context, collection, key string, version int64) error {
+	return retry.Do(ctx, clock, func() error { return r.docs.Delete(ctx, collection, key, version) })
 }
 
 // change reads, changes and writes a document until no one else wrote meanwhile. fn may run several
@@ -62,7 +74,7 @@ func change[T any](ctx context.Context, r *Registry, collection, key string, fn 
 
 // list returns one page of a collection.
 func list[T any](ctx context.Context, r *Registry, collection, prefix string, o infra.ListOptions) (infra.Page[T], error) {
-	page, err := r.docs.List(ctx, collection, prefix, o)
+	page, err := retry.Value(ctx, clock, func() (infra.Page[infra.Document], error) { return r.docs.List(ctx, collection, prefix, o) })
 	out := infra.Page[T]{Next: page.Next}
 	if err != nil {
 		return out, err

@@ -98,5 +98,5 @@ func (r *Registry) RevokeToken(ctx context.Context, name string) (Token, error) 
 	case len(found) > 1:
 		return Token{}, &infra.Error{Op: "registry.RevokeToken", Kind: infra.ErrInvalid, Err: errors.New("several tokens' hashes begin so; give more digits")}
 	}
-	return found[0], r.docs.Delete(ctx, tokenCollection, found[0].Hash, infra.AnyVersion)
+	return found[0], r.remove(ctx, tokenCollection, found[0].Hash, infra.AnyVersion)
 }

@@ -120,7 +120,7 @@ func (r *Registry) expireUpload(ctx context.Context, blobs infra.Blobs, token st
 			return false, err
 		}
 	}
-	err = r.docs.Delete(ctx, uploadCollection, token, version)
+	err = r.remove(ctx, uploadCollection, token, version)
 	if errors.Is(err, infra.ErrConflict) {
 		return false, nil // a job has just named it
 	}
