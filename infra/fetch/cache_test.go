@@ -155,8 +155,7 @@ func TestCacheFailedBodyLeavesNothing(t *testing.T) {
 
 func TestOpenCacheRemovesAbandoned(t *testing.T) {
 	dir := t.TempDir()
-	c, err := OpenCache(dir, 1<<20)
-	if err != nil {
+	if _, err := OpenCache(dir, 1<<20); err != nil {
 		t.Fatal(err)
 	}
 	old, young := filepath.Join(dir, "held", "old"), filepath.Join(dir, "held", "young")
@@ -169,7 +168,7 @@ func TestOpenCacheRemovesAbandoned(t *testing.T) {
 	if err := os.Chtimes(old, at, at); err != nil {
 		t.Fatal(err)
 	}
-	if c, err = OpenCache(dir, 1<<20); err != nil || c == nil {
+	if _, err := OpenCache(dir, 1<<20); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(old); err == nil {

@@ -28,3 +28,12 @@ func TestConformance(t *testing.T) {
 		return infratest.Adapter{Ports: ports, Advance: clock.Advance, Other: open, Restart: open}
 	})
 }
+
+func BenchmarkPorts(b *testing.B) {
+	s, err := local.Open(b.Context(), b.TempDir(), local.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	infratest.Bench(b, s.Ports())
+}
