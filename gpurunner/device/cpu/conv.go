@@ -31,11 +31,10 @@ type conv struct {
 	phases  []phase
 	pieces  []piece
 
-	padW   int // columns of a padded row
-	step   int // padded pixels between neighbouring pixels of y
-	rows   int // y rows per chunk
-	panels int // per chunk
-	chunks int
+	padW   int  // columns of a padded row
+	step   int  // padded pixels between neighbouring pixels of y
+	rows   int  // y rows per chunk
+	panels int  // per chunk
 	blocks int  // panel blocks
 	gather bool // positions are gathered into one long row of A
 	kw     int
@@ -310,11 +309,11 @@ func (t *conv) run(w *worker, chunk int) {
 	}
 	for r := range rows {
 		if p.every == 1 {
-			t.epi.store(t.d.kernels, c[r*g.cRun:], g.cStride, first+r*t.outW, n0, p.cols, n)
+			t.epi.store(w, t.d.kernels, c[r*g.cRun:], g.cStride, first+r*t.outW, n0, p.cols, n)
 			continue
 		}
 		for x := range p.cols {
-			t.epi.store(t.d.kernels, c[r*g.cRun+x*g.cStride:], g.cStride, first+(r*t.outW+x)*p.every, n0, 1, n)
+			t.epi.store(w, t.d.kernels, c[r*g.cRun+x*g.cStride:], g.cStride, first+(r*t.outW+x)*p.every, n0, 1, n)
 		}
 	}
 }

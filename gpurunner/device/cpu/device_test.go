@@ -206,6 +206,10 @@ func TestCallsDoNotAllocate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	l, err := d.Freeze(device.HostWeight{Type: device.F16, Shape: []int{8, 8}, Data: make([]byte, 8*8*2)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	g := device.ConvGeom{N: 1, H: 4, W: 4, C: 8, O: 8, KH: 3, KW: 3, Stride: 1, Top: 1, Left: 1, Bottom: 1, Right: 1}
 	x, y, v := a.Slice(0, 128), a.Slice(128, 128), a.Slice(256, 8)
 	low := []device.Low{{H: a.Matrix(16, 2), Up: a.Matrix(8, 2)}}
@@ -213,6 +217,9 @@ func TestCallsDoNotAllocate(t *testing.T) {
 	lse, stats := a.Slice(300, 32), a.Slice(400, 8)
 	for name, f := range map[string]func(){
 		"Conv":      func() { d.Conv(y, x, w, g, low, device.Epilogue{Bias: v, Act: device.SiLU}) },
+		"Linear": func() {
+			d.Linear(y.Matrix(16, 8), x.Matrix(16, 8), l, low, device.Epilogue{Bias: v, Residual: a.Matrix(16, 8)})
+		},
 		"ConvBack":  func() { d.ConvBack(y, x, w, g, 1) },
 		"MatMul":    func() { d.MatMul(y.Matrix(16, 8), x.Matrix(16, 8), a.Matrix(8, 8), false, true, 1, device.Epilogue{}) },
 		"Attention": func() { d.Attention(y.Matrix(16, 8), lse, x.Matrix(16, 8), x.Matrix(16, 8), x.Matrix(16, 8), att) },

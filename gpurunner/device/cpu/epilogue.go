@@ -18,6 +18,7 @@ type epilogue struct {
 	y        matrix
 	direct   bool // C may be computed in y itself, as nothing reads the old y
 	plain    bool // y = C
+	sum      bool // y = C + bias + residual
 }
 
 func (d *Device) epilogue(op string, e device.Epilogue, y matrix, alpha float32) epilogue {
@@ -40,13 +41,18 @@ func (d *Device) epilogue(op string, e device.Epilogue, y matrix, alpha float32)
 		r.direct = false
 	}
 	r.plain = r.direct && alpha == 1 && r.bias == nil && r.vector.none() && r.act == nil && !r.drop.on
+	r.sum = r.bias != nil && r.residual.p != nil && r.beta == 0 && alpha == 1 && r.vector.none() && r.act == nil && !r.drop.on
 	return r
 }
 
 // store finishes rows m0… and columns n0… of y from c, which may be that part
 // of y itself if direct.
-func (e *epilogue) store(set *kernel.Set, c []float32, cStride, m0, n0, m, n int) {
+func (e *epilogue) store(w *worker, set *kernel.Set, c []float32, cStride, m0, n0, m, n int) {
 	if e.plain {
+		return
+	}
+	if e.sum {
+		e.storeSum(w, set, c, cStride, m0, n0, m, n)
 		return
 	}
 	for i := range m {
@@ -85,6 +91,17 @@ func (e *epilogue) store(set *kernel.Set, c []float32, cStride, m0, n0, m, n int
 				e.blend(set, y, v)
 			}
 		}
+	}
+}
+
+// storeSum is store for the most common sum of three, in one pass.
+func (e *epilogue) storeSum(w *worker, set *kernel.Set, c []float32, cStride, m0, n0, m, n int) {
+	terms := &w.three
+	*terms = [3]kernel.Term{{C: 1}, {C: 1, X: e.bias[n0 : n0+n]}, {C: 1}}
+	for i := range m {
+		terms[0].X = c[i*cStride:][:n]
+		terms[2].X = e.residual.row(m0 + i)[n0 : n0+n]
+		set.Combine(e.y.row(m0 + i)[n0:n0+n], terms[:])
 	}
 }
 

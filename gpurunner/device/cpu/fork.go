@@ -26,6 +26,7 @@ type worker struct {
 	grid    grid
 	norm    kernel.ColumnNorm
 	terms   []kernel.Term
+	three   [3]kernel.Term
 	wake    chan struct{}
 	parked  atomic.Bool
 }

@@ -16,8 +16,10 @@ type product struct {
 	pieces   []piece
 	lows     []low
 	epi      epilogue
-	rows     int // of y per chunk
-	panels   int // of B per chunk
+	m, n     int  // of the product: y's, or where it is turned, yᵀ's
+	turned   bool // yᵀ is computed: y has few columns and a is transposed
+	rows     int  // of y per chunk
+	panels   int  // of B per chunk
 	rowParts int
 	compact  bool // A is copied block by block
 }
@@ -28,6 +30,7 @@ const (
 	chunkRows   = 224
 	chunkPanels = 10
 	wantChunks  = 16 // enough for any number of workers to share evenly
+	turnColumns = 16 // up to here aᵀ·b is computed as (bᵀ·a)ᵀ
 	smallRows   = 64 // up to here halves are converted in registers
 )
 
@@ -46,7 +49,7 @@ func (d *Device) Linear(y, x device.Matrix, w device.Weight, lows []device.Low, 
 	t.lows = d.lows(op, t.lows[:0], lows, ym, false)
 	t.epi = d.epilogue(op, epi, ym, 1)
 	t.pieces = cutTap(t.pieces[:0], 0, 1, 0, wt.in)
-	t.start(d, wt.in)
+	t.start(d, ym.rows, ym.cols, wt.in, false)
 }
 
 // LinearBack implements device.Products.
@@ -64,7 +67,7 @@ func (d *Device) LinearBack(dx, dy device.Matrix, w device.Weight, lows []device
 	t.lows = d.lows(op, t.lows[:0], lows, ym, true)
 	t.epi = d.epilogue(op, device.Epilogue{Beta: beta}, ym, 1)
 	t.pieces = cutTap(t.pieces[:0], 0, 1, 0, wt.out)
-	t.start(d, wt.out)
+	t.start(d, ym.rows, ym.cols, wt.out, false)
 }
 
 // MatMul implements device.Products.
@@ -90,8 +93,17 @@ func (d *Device) MatMul(c, a, b device.Matrix, transA, transB bool, alpha float3
 	ym := d.matOf(op, "c", c, m, n)
 	t.lows = t.lows[:0]
 	t.epi = d.epilogue(op, epi, ym, alpha)
+	turned := transA && !transB && n <= turnColumns && m > 2*n
+	if turned {
+		// The rows of a are a B operand as they lie; a few columns of B would
+		// leave the vectors empty.
+		t.a, t.b.live = t.b.live, t.a
+		t.aRow, t.aCol = 1, b.Stride
+		t.b.pack = false
+		m, n = n, m
+	}
 	t.pieces = cutTap(t.pieces[:0], 0, t.aCol, 0, k)
-	t.start(d, k)
+	t.start(d, m, n, k, turned)
 }
 
 // lows finds the low-rank terms of a product with result y.
@@ -112,11 +124,10 @@ func (d *Device) lows(op string, dst []low, src []device.Low, y matrix, back boo
 	return dst
 }
 
-// start cuts y into chunks, by shape alone, and runs them.
-func (t *product) start(d *Device, k int) {
-	t.d = d
+// start cuts the product into chunks, by shape alone, and runs them.
+func (t *product) start(d *Device, m, n, k int, turned bool) {
+	t.d, t.m, t.n, t.turned = d, m, n, turned
 	group(t.pieces)
-	m, n := t.epi.y.rows, t.epi.y.cols
 	if m == 0 || n == 0 {
 		return
 	}
@@ -135,13 +146,13 @@ func (t *product) start(d *Device, k int) {
 	t.rowParts = ceil(m, t.rows)
 	// A transposed A costs a line per element; rows a multiple of a page apart
 	// evict one another.
-	t.compact = t.rows > 1 && (t.aCol != 1 && all > 1 || t.aCol == 1 && t.aRow%512 == 0)
+	t.compact = !turned && t.rows > 1 && (t.aCol != 1 && all > 1 || t.aCol == 1 && t.aRow%512 == 0)
 	need := scratchB
 	if t.compact {
 		need += t.rows * compactStride
 	}
-	if !t.epi.direct {
-		need += t.rows * t.panels * kernel.Panel
+	if !t.epi.direct || turned {
+		need += 2 * t.rows * t.panels * kernel.Panel
 	}
 	if d.scratch(need) {
 		d.fork(t, t.rowParts*ceil(all, t.panels), m*n*max(k, 1))
@@ -152,16 +163,16 @@ func (t *product) run(w *worker, chunk int) {
 	y := &t.epi.y
 	m0 := chunk % t.rowParts * t.rows
 	j0 := chunk / t.rowParts * t.panels
-	m := min(t.rows, y.rows-m0)
+	m := min(t.rows, t.m-m0)
 	n0 := j0 * kernel.Panel
-	n := min(t.panels*kernel.Panel, y.cols-n0)
+	n := min(t.panels*kernel.Panel, t.n-n0)
 	free := w.scratch[scratchB:]
 	var compact []float32
 	if t.compact {
 		compact, free = free[:t.rows*compactStride], free[t.rows*compactStride:]
 	}
 	c, cStride := free, t.panels*kernel.Panel
-	if t.epi.direct {
+	if t.epi.direct && !t.turned {
 		c, cStride = y.p[m0*y.stride+n0:], y.stride
 	}
 	g := &w.grid
@@ -170,5 +181,14 @@ func (t *product) run(w *worker, chunk int) {
 		g.a = &t.a.p[m0*t.aRow]
 	}
 	t.d.multiply(w, g, &t.b, t.pieces, t.lows, j0, n, w.scratch)
-	t.epi.store(t.d.kernels, c, cStride, m0, n0, m, n)
+	if !t.turned {
+		t.epi.store(w, t.d.kernels, c, cStride, m0, n0, m, n)
+		return
+	}
+	back, stride := c[t.rows*cStride:], m
+	if t.epi.direct {
+		back, stride = y.p[n0*y.stride+m0:], y.stride
+	}
+	t.d.kernels.Transpose(back, stride, c, cStride, m, n)
+	t.epi.store(w, t.d.kernels, back, stride, n0, m0, n, m)
 }

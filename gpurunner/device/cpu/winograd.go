@@ -135,7 +135,7 @@ func (t *conv) runWinograd(w *worker, chunk int) {
 		}
 	}
 	for i := range images {
-		t.winogradStore(m, w.scratch[g.v:g.m], i*g.rows*g.cols, img0+i, 2*by, 2*bx, j0*kernel.Panel, n)
+		t.winogradStore(w, m, w.scratch[g.v:g.m], i*g.rows*g.cols, img0+i, 2*by, 2*bx, j0*kernel.Panel, n)
 	}
 }
 
@@ -177,7 +177,7 @@ func (t *conv) winogradWeights(w *worker, j, c, k int) {
 
 // winogradStore transforms the sums of one picture's tiles back and finishes
 // their pixels. Tiles that hang over the edge go through spare.
-func (t *conv) winogradStore(m, spare []float32, first, img, y0, x0, n0, n int) {
+func (t *conv) winogradStore(w *worker, m, spare []float32, first, img, y0, x0, n0, n int) {
 	g, set := &t.wino, t.d.kernels
 	width := t.panels * kernel.Panel
 	part := g.mPart
@@ -201,14 +201,14 @@ func (t *conv) winogradStore(m, spare []float32, first, img, y0, x0, n0, n int) 
 				if t.epi.direct {
 					copy(y.row(to)[n0:n0+n], spare[i*width:])
 				} else {
-					t.epi.store(set, spare[i*width:], width, to, n0, 1, n)
+					t.epi.store(w, set, spare[i*width:], width, to, n0, 1, n)
 				}
 			}
 		}
 		if t.epi.direct && !t.epi.plain {
 			for dy := range min(2, lines-ty) {
 				at := row + dy*t.outW
-				t.epi.store(set, y.p[at*y.stride+n0:], y.stride, at, n0, cols, n)
+				t.epi.store(w, set, y.p[at*y.stride+n0:], y.stride, at, n0, cols, n)
 			}
 		}
 	}

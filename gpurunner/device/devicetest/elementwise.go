@@ -77,7 +77,7 @@ func testActivate(r *rig) {
 			})
 		}
 		r.sub(fmt.Sprintf("%d/Extreme", f), func(r *rig) {
-			x := []float64{0, -0.0, 100, -100, 1e30, -1e30, 88, -88, 1e-40, -87.5}
+			x := []float64{0, math.Copysign(0, -1), 100, -100, 1e30, -1e30, 88, -88, 1e-40, -87.5}
 			y := r.empty(len(x))
 			r.Activate(f, y, r.place(x))
 			got, want := r.download(y), activate(f, x)
