@@ -216,7 +216,7 @@ func TestCallsDoNotAllocate(t *testing.T) {
 	att := device.AttentionGeom{Batch: 1, Heads: 2, Dim: 4, TQ: 16, TK: 16, Scale: 1}
 	lse, stats := a.Slice(300, 32), a.Slice(400, 8)
 	for name, f := range map[string]func(){
-		"Conv":      func() { d.Conv(y, x, w, g, low, device.Epilogue{Bias: v, Act: device.SiLU}) },
+		"Conv": func() { d.Conv(y, x, w, g, low, device.Epilogue{Bias: v, Act: device.SiLU}) },
 		"Linear": func() {
 			d.Linear(y.Matrix(16, 8), x.Matrix(16, 8), l, low, device.Epilogue{Bias: v, Residual: a.Matrix(16, 8)})
 		},
