@@ -1,0 +1,11 @@
+//go:build !cuda
+
+package cuda
+
+import "github.com/lowrank/lowrank/gpurunner/device"
+
+// New returns ErrNotBuilt.
+func New(Options) (device.Device, error) { return nil, ErrNotBuilt }
+
+// Probe returns ErrNotBuilt.
+func Probe(int) (Info, error) { return Info{}, ErrNotBuilt }
