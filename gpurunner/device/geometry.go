@@ -56,7 +56,12 @@ const (
 
 // Draw addresses random numbers: Philox4x32-10 with Key as its key and the
 // counter (Stream, Step, Micro, index/4). Step is read from device memory so
-// that a captured step can be replayed with the next number.
+// that a captured step can be replayed with the next number. Number i is word
+// i mod 4 of the block at index i/4; the key's low half is its first word.
+//
+// Normal numbers 2i and 2i+1 are Box and Muller's cosine and sine of words 2i
+// and 2i+1: u = ((word>>8)+1)·2⁻²⁴ gives the radius √(−2·log u), the other
+// word's upper 24 bits the angle as a fraction of a turn.
 type Draw struct {
 	Key    uint64
 	Stream uint32
@@ -65,7 +70,7 @@ type Draw struct {
 }
 
 // Dropout zeroes an element with probability P and scales the others by
-// 1/(1-P). Element (row m, column n) of an N-column matrix takes number
+// 1/(1-P): those whose number is below ⌊P·2³²⌋. Element (row m, column n) of an N-column matrix takes number
 // m·N+n of Draw; the mask is never stored. P = 0 is no dropout.
 type Dropout struct {
 	P    float32
@@ -107,7 +112,8 @@ type Slab struct {
 
 // AdamWSegment is a part of a slab with hyperparameters of its own.
 // Hyper holds, f32 on the device: learning rate, beta1, beta2, epsilon, weight
-// decay, 1−beta1^t, 1−beta2^t.
+// decay, 1−beta1^t, 1−beta2^t. 1−beta is taken in float64 and rounded to seven
+// decimals, as the float32 of 0.999 is not near enough.
 type AdamWSegment struct {
 	Off, Len int
 	Hyper    Array // f32 [7]
