@@ -178,12 +178,14 @@ func (l *loader) sort(files []file) (pictures []file, err error) {
 
 // notPicture gives the reason why a file of this name is none, or "".
 func notPicture(name string, original bool) string {
-	ext := strings.ToLower(path.Ext(name))
+	// The original leaves out what ends in mask.png; of those only "x.mask.png"
+	// is surely a mask.
+	ext, mask := strings.ToLower(path.Ext(name)), ".mask.png"
 	if original {
-		ext = path.Ext(name)
-		if strings.HasSuffix(name, "mask.png") {
-			return "a mask"
-		}
+		ext, mask = path.Ext(name), "mask.png"
+	}
+	if strings.HasSuffix(name, mask) {
+		return "a mask, not a picture; masks are made of the faces that are found"
 	}
 	switch ext {
 	case ".jpg", ".jpeg", ".png":

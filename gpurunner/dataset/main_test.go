@@ -1,0 +1,9 @@
+package dataset
+
+import (
+	"testing"
+
+	"github.com/lowrank/lowrank/gpurunner/paritytest"
+)
+
+func TestMain(m *testing.M) { paritytest.Main(m) }
