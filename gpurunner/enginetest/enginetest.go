@@ -1,5 +1,6 @@
 // Package enginetest runs the engine's tests over every device and kernel set
-// that the machine has. It is for tests only.
+// that the machine has; with the build tag cuda, over the GPU instead. It is for
+// tests only.
 package enginetest
 
 import (
@@ -9,26 +10,25 @@ import (
 	"testing"
 
 	"github.com/lowrank/lowrank/gpurunner/device"
-	"github.com/lowrank/lowrank/gpurunner/device/cpu"
 	"github.com/lowrank/lowrank/gpurunner/nn"
 	"github.com/lowrank/lowrank/gpurunner/safetensors"
 	"github.com/lowrank/lowrank/gpurunner/tensor"
 )
 
 // Each runs test with a pool on each device: the processor with each of its
-// kernel sets, freed memory full of NaN. What a test allocates it must give
-// back.
+// kernel sets, freed memory full of NaN, or the GPU. What a test allocates it
+// must give back.
 func Each(t *testing.T, test func(t *testing.T, pool *tensor.Pool)) {
 	t.Helper()
-	for _, kernels := range cpu.KernelSets() {
-		t.Run(kernels, func(t *testing.T) {
-			dev, err := cpu.New(cpu.Options{Kernels: kernels, Poison: true})
-			if err != nil {
-				t.Fatal(err)
-			}
-			Check(t, dev, test)
-		})
+	for _, d := range devices() {
+		t.Run(d.name, func(t *testing.T) { Check(t, d.open(t), test) })
 	}
+}
+
+// kind is a device that tests run on. open ends the test if it fails.
+type kind struct {
+	name string
+	open func(t testing.TB) device.Device
 }
 
 // Check runs test on dev and sees to it that all memory comes back.
@@ -51,11 +51,8 @@ func Check(t *testing.T, dev device.Device, test func(t *testing.T, pool *tensor
 // Pool returns a pool on the machine's best kernels.
 func Pool(t testing.TB) *tensor.Pool {
 	t.Helper()
-	dev, err := cpu.New(cpu.Options{Poison: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tensor.NewPool(dev)
+	all := devices()
+	return tensor.NewPool(all[len(all)-1].open(t))
 }
 
 // Open returns the only .safetensors file of a model's folder as a source.
