@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 )
@@ -27,11 +26,3 @@ const dataHelp = "folder that keeps everything (default: ~/.local/share/lowrank)
 
 // basesDir is where a data folder keeps base models.
 func basesDir(data string) string { return filepath.Join(data, "bases") }
-
-// mustExist refuses a data folder that no serve has made yet.
-func mustExist(data string) error {
-	if _, err := os.Stat(filepath.Join(data, "lowrank.db")); err != nil {
-		return fmt.Errorf("%s holds no data yet: start `lowrank serve --data %s` first", data, data)
-	}
-	return nil
-}

@@ -27,9 +27,6 @@ func tokenCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := mustExist(dir); err != nil {
-			return err
-		}
 		store, err := local.Open(ctx, dir, local.Options{})
 		if err != nil {
 			return err
