@@ -106,11 +106,11 @@ func (a *answer) problemOf(f *form) error {
 			if field.Type == "required" {
 				name, _, _ = strings.Cut(field.Description, " ")
 			}
-			if f.field(name) == nil {
+			if f.Field(name) == nil {
 				bad[""] = sentence(field.Description)
 				continue
 			}
-			bad[name] = f.field(name).complaint(field)
+			bad[name] = f.Field(name).complaint(field)
 		}
 		return bad
 	}

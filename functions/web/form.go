@@ -193,9 +193,6 @@ func (x *field) ID() string      { return "in-" + x.Name }
 func (x *field) ErrorID() string { return "err-" + x.Name }
 func (x *field) HelpID() string  { return "help-" + x.Name }
 
-// field finds a field, nil when there is none.
-func (f *form) field(name string) *field { return f.fields[name] }
-
 // Scales is the field that goes with the concepts.
 func (f *form) Scales() *field { return f.fields["lora_scales"] }
 
@@ -258,3 +255,20 @@ func plainText(v any) string {
 	}
 	return string(b)
 }
+
+// Field finds a field, nil when there is none.
+func (f *form) Field(name string) *field { return f.fields[name] }
+
+// Type is the input's JSON type, for people.
+func (x *field) Type() string {
+	switch {
+	case x.Kind == kindChoice:
+		return "one of " + strings.Join(x.Choices, ", ")
+	case x.Kind == kindFile:
+		return "address"
+	}
+	return x.jsonType
+}
+
+// Limits says which numbers are taken: " from 1 to 4".
+func (x *field) Limits() string { return x.limits() }

@@ -31,6 +31,9 @@ var (
 // Header is the answer's: the request's is Request.Header.
 func (v *visit) Header() http.Header { return v.ResponseWriter.Header() }
 
+// Write writes the answer: Request has a Write too.
+func (v *visit) Write(b []byte) (int, error) { return v.ResponseWriter.Write(b) }
+
 // owner is whose pages are shown, "" for someone who has not signed in.
 func (v *visit) owner() events.Owner {
 	if v.session == nil {

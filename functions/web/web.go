@@ -37,7 +37,8 @@ type Config struct {
 // site holds what all pages need; it keeps no state between requests but what it can make again.
 type site struct {
 	Config
-	mux      *http.ServeMux
+	pages    *http.ServeMux // paths whose first segment is ours
+	models   *http.ServeMux // /{owner}/{model}…
 	jobs     *predictions.Store
 	reg      *registry.Registry
 	sessions *sessions
@@ -63,7 +64,7 @@ func New(c Config) http.Handler {
 		panic("web: " + err.Error())
 	}
 	s := &site{
-		Config: c, mux: http.NewServeMux(), jobs: predictions.New(c.Ports), reg: registry.Open(c.Ports.Documents),
+		Config: c, pages: http.NewServeMux(), models: http.NewServeMux(), jobs: predictions.New(c.Ports), reg: registry.Open(c.Ports.Documents),
 		shipped: shelf, origin: http.NewCrossOriginProtection(), policy: contentSecurityPolicy(c),
 	}
 	if o := originOf(c.PublicURL); o != "" {
@@ -78,36 +79,44 @@ func New(c Config) http.Handler {
 
 // routes is the table of all pages.
 func (s *site) routes() {
-	s.mount("GET /{$}", s.home)
-	s.mount("GET /examples", s.examples)
-	s.mount("GET /sign-in", s.signInPage)
-	s.mount("POST /sign-in", s.signIn)
-	s.mount("POST /sign-out", s.private(s.signOut))
+	page := func(pattern string, h handler) { s.mount(s.pages, pattern, h) }
+	page("GET /{$}", s.home)
+	page("GET /examples", s.examples)
+	page("GET /sign-in", s.signInPage)
+	page("POST /sign-in", s.signIn)
+	page("POST /sign-out", s.private(s.signOut))
 
-	s.mount("GET /predictions", s.private(s.predictionsPage))
-	s.mount("GET /predictions/{id}", s.private(s.predictionPage))
-	s.mount("GET /predictions/{id}/panel", s.private(s.panelPart))
-	s.mount("GET /predictions/{id}/log", s.private(s.logText))
-	s.mount("POST /predictions/{id}/cancel", s.private(s.cancel))
-	s.mount("GET /predictions/{id}/delete", s.private(s.deletePage))
-	s.mount("POST /predictions/{id}/delete", s.private(s.delete))
-	s.mount("GET /concepts", s.private(s.conceptsPage))
+	page("GET /predictions", s.private(s.predictionsPage))
+	page("GET /predictions/{id}", s.private(s.predictionPage))
+	page("GET /predictions/{id}/panel", s.private(s.panelPart))
+	page("GET /predictions/{id}/log", s.private(s.logText))
+	page("POST /predictions/{id}/cancel", s.private(s.cancel))
+	page("GET /predictions/{id}/delete", s.private(s.deletePage))
+	page("POST /predictions/{id}/delete", s.private(s.delete))
+	page("GET /concepts", s.private(s.conceptsPage))
 
-	s.mount("GET /{owner}/{model}", s.demoPage)
-	s.mount("POST /{owner}/{model}", s.private(s.run))
-	s.mount("GET /{owner}/{model}/api", s.codePage)
-	s.mount("POST /{owner}/{model}/api", s.codePart)
-	s.mount("GET /{owner}/{model}/examples", s.modelExamplesPage)
-	s.mount("GET /{owner}/{model}/versions", s.versionsPage)
-
-	s.mount("POST /-/upload/{name}", s.private(s.upload))
-	s.mux.HandleFunc("GET /-/assets/{tag}/{name}", serveAsset)
-	s.mux.HandleFunc("GET /-/concepts/{slug}/{name}", s.serveConceptPicture)
-	s.mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, r *http.Request) {
+	page("POST /-/upload/{name}", s.private(s.upload))
+	s.pages.HandleFunc("GET /-/assets/{tag}/{name}", serveAsset)
+	s.pages.HandleFunc("GET /-/concepts/{slug}/{name}", s.serveConceptPicture)
+	s.pages.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, assetURL("icon.svg"), http.StatusFound)
 	})
-	s.mount("/", func(*visit) error { return errNotFound })
+
+	model := func(pattern string, h handler) { s.mount(s.models, pattern, h) }
+	model("GET /{owner}/{model}", s.demoPage)
+	model("POST /{owner}/{model}", s.private(s.run))
+	model("GET /{owner}/{model}/api", s.codePage)
+	model("POST /{owner}/{model}/api", s.codePart)
+	model("GET /{owner}/{model}/examples", s.modelExamplesPage)
+	model("GET /{owner}/{model}/versions", s.versionsPage)
+
+	missing := func(*visit) error { return errNotFound }
+	page("/", missing)
+	model("/", missing)
 }
+
+// ours are the first segments of paths that are no model's.
+var ours = []string{"", "-", "examples", "sign-in", "sign-out", "predictions", "concepts", "favicon.ico"}
 
 // notPages are the first segments of the API's paths.
 var notPages = []string{"v1", "pbxt", "serving", "_put", "openapi.json"}
@@ -130,12 +139,16 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Permissions-Policy", "camera=(), microphone=(), geolocation=(), interest-cohort=()")
 	h.Set("Cache-Control", "no-store")
 	h.Add("Vary", "Accept, Cookie")
-	s.mux.ServeHTTP(w, r)
+	mux := s.models
+	if slices.Contains(ours, first) {
+		mux = s.pages
+	}
+	mux.ServeHTTP(w, r)
 }
 
 // mount binds a path to a handler whose errors become pages.
-func (s *site) mount(pattern string, h handler) {
-	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+func (s *site) mount(mux *http.ServeMux, pattern string, h handler) {
+	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		v := &visit{site: s, ResponseWriter: w, Request: r}
 		defer func() {
 			if p := recover(); p != nil {

@@ -1,0 +1,209 @@
+package web
+
+import (
+	"net/http"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/lowrank/lowrank/events"
+	"github.com/lowrank/lowrank/infra/predictions"
+)
+
+// concept is a trained file that can be drawn with: the visitor's own, or one that ships.
+type concept struct {
+	ID      string // of the job that made it, or the slug of one that ships
+	Name    string
+	About   string
+	Task    string // face, object, style, or ""
+	URL     string // absolute: what lora_urls takes
+	File    string // the file's name
+	Base    string
+	Size    int64
+	At      events.Time
+	Shipped bool
+	Scale   float64
+	Input   map[string]any // suggested settings
+	Picture string         // URL of one picture drawn with it, or ""
+	Sheet   string         // URL of the contact sheet, or ""
+	SheetW  int
+	SheetH  int
+	Thanks  string // to whom the training pictures are owed
+	Samples []string
+	Missing bool // its base is not served here
+	key     string
+}
+
+// Initial stands for a concept without a picture.
+func (c concept) Initial() string { return strings.ToUpper(c.Name[:min(1, len(c.Name))]) }
+
+func (c concept) scale() string {
+	if c.Scale > 0 {
+		return plainText(c.Scale)
+	}
+	return "0.7"
+}
+
+// promptFor is a prompt that calls the chosen concepts by what they are: things first, styles after.
+func promptFor(with []concept) string {
+	var things, styles []string
+	for i, c := range with {
+		token := "<" + plainText(i+1) + ">"
+		if c.Task == "style" {
+			styles = append(styles, token)
+		} else {
+			things = append(things, token)
+		}
+	}
+	p := "a photo of " + strings.Join(things, " and ")
+	if len(things) == 0 {
+		p = "a castle"
+	}
+	if len(styles) > 0 {
+		p += " in the style of " + strings.Join(styles, " and ")
+	}
+	return p
+}
+
+// maxLooked is how many jobs are looked through for a list.
+const maxLooked = 1000
+
+// jobsPage reads one page of the visitor's jobs, newest first; next is "" at the end.
+func (v *visit) jobsPage(cursor string, limit int) (jobs []events.Job, next string, err error) {
+	page, err := v.Ports.Index.List(v.Context(), string(v.owner()), "", cursor, limit)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, r := range page.Items {
+		j, err := predictions.Decode(r)
+		if err != nil {
+			return nil, "", err
+		}
+		if !j.Deleted {
+			j.Links = events.Links{API: v.site.base(v.Request), Outputs: v.outputs()}
+			jobs = append(jobs, j)
+		}
+	}
+	return jobs, page.Next, nil
+}
+
+// conceptOf is what a training made, ok false for a job that made none.
+func conceptOf(j *events.Job) (c concept, ok bool) {
+	if !j.Program.Trains() || j.Status != events.Succeeded || len(j.Outputs) == 0 {
+		return c, false
+	}
+	o := j.Outputs[0]
+	file := path.Base(o.Key)
+	c = concept{ID: string(j.ID), URL: j.OutputURL(o), File: file, Base: j.Base, Size: o.Size, At: j.CreatedAt, key: o.Key}
+	c.Name = strings.TrimSuffix(strings.TrimPrefix(file, j.OutputTemp), ".safetensors")
+	if c.Name == "" {
+		c.Name = "concept"
+	}
+	if input, err := events.ParseObject(j.Input); err == nil {
+		c.Task, _ = input["task"].(string)
+		if t, ok := input["use_template"].(string); ok {
+			c.Task = t
+		}
+	}
+	if c.Task == "" || c.Task == "none" {
+		c.Task = "object"
+	}
+	return c, true
+}
+
+// ownConcepts are the visitor's, newest first, each with the newest picture that was drawn with it.
+func (v *visit) ownConcepts() ([]concept, error) {
+	var out []concept
+	pictures := map[string]string{}
+	cursor := ""
+	for range maxLooked / 100 {
+		jobs, next, err := v.jobsPage(cursor, 100)
+		if err != nil {
+			return nil, err
+		}
+		for i := range jobs {
+			j := &jobs[i]
+			if c, ok := conceptOf(j); ok {
+				c.Picture = pictures[c.key]
+				out = append(out, c)
+			} else if j.Program == events.ProgramLora && j.Status == events.Succeeded && len(j.Outputs) > 0 {
+				for _, src := range j.Sources {
+					if pictures[src.Key] == "" {
+						pictures[src.Key] = v.outputOf(j, j.Outputs[0].Key, 0).URL
+					}
+				}
+			}
+		}
+		if cursor = next; next == "" {
+			break
+		}
+	}
+	return out, nil
+}
+
+// allConcepts are those that can be drawn with on a base: the visitor's own first, then those that ship.
+func (v *visit) allConcepts(base string) ([]concept, error) {
+	var out []concept
+	add := func(all []concept) {
+		for _, c := range all {
+			if c.Base == base {
+				out = append(out, c)
+			}
+		}
+	}
+	if v.session != nil {
+		own, err := v.ownConcepts()
+		if err != nil {
+			return nil, err
+		}
+		add(own)
+	}
+	add(v.shippedList())
+	return out, nil
+}
+
+// conceptsNamed finds concepts by id (of the visitor's trainings) or slug.
+func (v *visit) conceptsNamed(names []string) ([]concept, error) {
+	var out []concept
+	for _, name := range names[:min(len(names), events.MaxConcepts)] {
+		if c, ok := v.shippedNamed(name); ok {
+			out = append(out, c)
+			continue
+		}
+		if v.session == nil {
+			return nil, errSignedOut
+		}
+		j, err := v.job(name)
+		if err != nil {
+			return nil, err
+		}
+		c, ok := conceptOf(&j)
+		if !ok {
+			return nil, errNotFound
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// conceptsPage is GET /concepts.
+func (s *site) conceptsPage(v *visit) error {
+	own, err := v.ownConcepts()
+	if err != nil {
+		return err
+	}
+	q := strings.TrimSpace(v.URL.Query().Get("q"))
+	var found []concept
+	for _, c := range own {
+		if strings.Contains(strings.ToLower(c.Name+" "+c.Task), strings.ToLower(q)) {
+			found = append(found, c)
+		}
+	}
+	return v.render(http.StatusOK, "concepts.html", "Concepts", struct {
+		Own     []concept
+		Query   string
+		None    bool
+		Shipped []concept
+		Now     time.Time
+	}{found, q, len(own) == 0, v.shippedList(), v.jobs.Now()})
+}

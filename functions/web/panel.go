@@ -1,0 +1,343 @@
+package web
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lowrank/lowrank/events"
+)
+
+// panel is one job as its page shows it, and as live.js fetches it again while it runs.
+type panel struct {
+	Job      *events.Job
+	Path     string // /predictions/{id}
+	Forgery  string
+	Model    string // path of the model's page
+	Trains   bool
+	Live     bool
+	Poll     int // milliseconds until it is worth asking again; 0: never
+	State    string
+	Detail   string
+	Percent  int
+	Stage    string
+	Count    string // 120 of 300
+	Left     string
+	Took     string
+	Waited   string
+	Chart    *chart
+	Previews []picture
+	Pictures []picture
+	Expected []int // pictures that are still to come
+	Width    int
+	Height   int
+	Files    []output
+	Concept  *concept
+	Seed     string
+	Log      string
+	LogLines int
+	LogMore  bool
+	Inputs   []pair
+	Webhook  string
+	Now      time.Time
+}
+
+// picture is a drawn one.
+type picture struct {
+	URL, Link     string // as the page shows it, and absolute
+	Name, Alt     string
+	Width, Height int
+}
+
+// output is a file to download.
+type output struct {
+	URL, Link, Name string
+	Size            int64
+}
+
+// pair is an input and its value.
+type pair struct{ Name, Value string }
+
+const (
+	logTail      = 300 // lines of the log that the page shows
+	previewStart = "preview-"
+)
+
+var stageNames = map[string]string{
+	"inversion": "Learning the token", "tuning": "Tuning the layers", "sampling": "Drawing", "loading": "Loading the base model", "encoding": "Reading the pictures", "dataset": "Reading the pictures",
+}
+
+// panelOf builds the panel of a job.
+func (v *visit) panelOf(j *events.Job) (*panel, error) {
+	p := &panel{
+		Job: j, Path: "/predictions/" + string(j.ID), Model: "/" + j.Model, Trains: j.Program.Trains(), Live: !j.Status.Terminal(), Now: v.jobs.Now(), Forgery: v.session.forgery(),
+	}
+	log, err := v.jobs.Log(v.Context(), j)
+	if err != nil {
+		return nil, err
+	}
+	log = strings.ToValidUTF8(log, "\uFFFD")
+	p.setLog(log)
+	if p.Trains {
+		p.Chart = chartOf(readCourse(log))
+	}
+	p.setState(j, log)
+	if err := p.setInputs(v, j); err != nil {
+		return nil, err
+	}
+	if err := v.setOutputs(p, j); err != nil {
+		return nil, err
+	}
+	if j.Webhook != nil {
+		p.Webhook = j.Webhook.URL
+	}
+	return p, nil
+}
+
+// setState says in words where the job is.
+func (p *panel) setState(j *events.Job, log string) {
+	if !j.StartedAt.IsZero() {
+		end := p.Now
+		if j.Status.Terminal() {
+			end = j.CompletedAt.Time
+		}
+		p.Took = secondsText(end.Sub(j.StartedAt.Time))
+		p.Waited = secondsText(j.StartedAt.Sub(j.CreatedAt.Time))
+	}
+	p.Seed = plainText(j.Seed)
+	switch j.Status {
+	case events.Starting:
+		p.State, p.Poll = "In line", 700
+		p.Detail = "A runner takes it as soon as one is free."
+		if j.WaitsFor != "" {
+			p.State, p.Detail = "Waiting for the upload", "It starts by itself when the zip has arrived."
+		}
+	case events.Processing:
+		p.State, p.Poll = "Running", 600
+		if p.Trains {
+			p.Poll = 1200
+		}
+		if g := j.Progress; g.Total > 0 {
+			p.Percent = min(100, 100*g.Done/g.Total)
+			p.Count = fmt.Sprintf("%d of %d", g.Done, g.Total)
+			p.Left = leftText(readCourse(log).left)
+			p.Stage = stageNames[g.Stage]
+			if p.Stage == "" {
+				p.Stage = sentence(g.Stage)
+				p.Stage = strings.TrimSuffix(p.Stage, ".")
+			}
+			if p.Left != "" && g.Stage == "inversion" {
+				p.Left += ", then the tuning"
+			}
+		} else {
+			p.Stage = "Getting ready"
+		}
+	case events.Succeeded:
+		p.State = "Done"
+	case events.Failed:
+		p.State, p.Detail = "Failed", sentence(j.Error)
+	case events.Canceled:
+		p.State, p.Detail = "Canceled", "Nothing of it was kept."
+	}
+}
+
+// setLog keeps the end of the log.
+func (p *panel) setLog(log string) {
+	log = strings.TrimRight(log, "\n")
+	if log == "" {
+		return
+	}
+	lines := strings.Split(log, "\n")
+	p.LogLines = len(lines)
+	if len(lines) > logTail {
+		lines, p.LogMore = lines[len(lines)-logTail:], true
+	}
+	p.Log = strings.Join(lines, "\n")
+}
+
+// setInputs lists what the job was asked for, in the schema's order.
+func (p *panel) setInputs(v *visit, j *events.Job) error {
+	input, err := events.ParseObject(j.Input)
+	if err != nil {
+		return err
+	}
+	schema := events.InputSchema(j.Program, events.BaseLimits{}, nil)
+	if on, ok := v.Catalogue.On(j.Program, j.Base); ok {
+		schema = on.Schema
+	}
+	f := newForm(j.Program, schema)
+	f.fill(input)
+	for _, x := range f.order {
+		if _, given := input[x.Name]; given {
+			p.Inputs = append(p.Inputs, pair{x.Name, x.Value})
+		}
+	}
+	if w, h := f.Field("width"), f.Field("height"); w != nil && h != nil {
+		p.Width, p.Height = digits(w.Value), digits(h.Value)
+		for i := range min(digits(f.Field("num_outputs").Value), 16) {
+			p.Expected = append(p.Expected, i)
+		}
+	}
+	return nil
+}
+
+// setOutputs lists what there is: of a job that runs, what it has put so far.
+func (v *visit) setOutputs(p *panel, j *events.Job) error {
+	prompt := ""
+	for _, in := range p.Inputs {
+		if in.Name == "prompt" {
+			prompt = in.Value
+		}
+	}
+	add := func(key string, size int64, contentType string) {
+		o := v.outputOf(j, key, size)
+		switch {
+		case strings.HasPrefix(o.Name, previewStart):
+			p.Previews = append(p.Previews, picture{URL: o.URL, Link: o.Link, Name: o.Name, Alt: "Preview " + strings.TrimSuffix(strings.TrimPrefix(o.Name, previewStart), path.Ext(o.Name))})
+		case strings.HasPrefix(contentType, "image/"):
+			alt := fmt.Sprintf("Picture %d", len(p.Pictures)+1)
+			if prompt != "" {
+				alt += " of: " + prompt
+			}
+			p.Pictures = append(p.Pictures, picture{URL: o.URL, Link: o.Link, Name: o.Name, Alt: alt, Width: p.Width, Height: p.Height})
+		default:
+			p.Files = append(p.Files, o)
+		}
+	}
+	for _, o := range j.Outputs {
+		add(o.Key, o.Size, o.ContentType)
+	}
+	if j.Status == events.Processing || j.Status == events.Succeeded && p.Trains {
+		list, err := v.Ports.Blobs.List(v.Context(), j.OutputKeyPrefix(), "", 200)
+		if err != nil {
+			return err
+		}
+		for _, b := range list.Items {
+			known := slices.ContainsFunc(j.Outputs, func(o events.OutputObject) bool { return o.Key == b.Key })
+			if !known && path.Ext(b.Key) == ".png" {
+				add(b.Key, b.Size, "image/png")
+			}
+		}
+	}
+	p.Expected = p.Expected[min(len(p.Pictures), len(p.Expected)):]
+	if !p.Live {
+		p.Expected = nil
+	}
+	if c, ok := conceptOf(j); ok {
+		p.Concept = &c
+	}
+	return nil
+}
+
+// outputOf is a file under the job's prefix, with its addresses.
+func (v *visit) outputOf(j *events.Job, key string, size int64) output {
+	link := j.OutputURL(events.OutputObject{Key: key})
+	shown := link
+	if u, err := url.Parse(link); err == nil && v.OutputsURL == "" {
+		shown = u.EscapedPath() // the same host, whatever name the browser has for it
+	}
+	return output{URL: shown, Link: link, Name: path.Base(key), Size: size}
+}
+
+// predictionPage is GET /predictions/{id}: the model's page with the job's settings and its panel.
+func (s *site) predictionPage(v *visit) error {
+	j, err := v.job(v.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	owner, name, _ := strings.Cut(j.Model, "/")
+	t, err := v.target(owner, name, "")
+	if err == nil && t.Version.Base.Name != j.Base && !t.Own {
+		t, err = v.target(owner, name, j.Base)
+	}
+	if err != nil {
+		// The model or its base is gone: what the job made is still shown.
+		t = &target{Owner: owner, Name: name, Program: j.Program, Schema: events.InputSchema(j.Program, events.BaseLimits{}, nil)}
+	}
+	f := newForm(t.Program, t.Schema)
+	if err := f.fillFrom(&j); err != nil {
+		return err
+	}
+	f.openSet()
+	p, err := v.panelOf(&j)
+	if err != nil {
+		return err
+	}
+	return v.renderDemo(http.StatusOK, t, f, p)
+}
+
+// panelPart is GET /predictions/{id}/panel: the panel alone, for live.js.
+func (s *site) panelPart(v *visit) error {
+	j, err := v.job(v.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	p, err := v.panelOf(&j)
+	if err != nil {
+		return err
+	}
+	return v.renderPart("panel", p)
+}
+
+// logText is GET /predictions/{id}/log: all of it, as text.
+func (s *site) logText(v *visit) error {
+	j, err := v.job(v.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	log, err := v.jobs.Log(v.Context(), &j)
+	if err != nil {
+		return err
+	}
+	v.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	v.Write([]byte(log)) // a browser that has gone is no one's error
+	return nil
+}
+
+// cancel is POST /predictions/{id}/cancel.
+func (s *site) cancel(v *visit) error {
+	return v.change(http.MethodPost, "/v1/predictions/"+v.PathValue("id")+"/cancel", http.StatusOK, "/predictions/"+v.PathValue("id"))
+}
+
+// deletePage is GET /predictions/{id}/delete: the question, for browsers without JavaScript.
+func (s *site) deletePage(v *visit) error {
+	j, err := v.job(v.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	p, err := v.panelOf(&j)
+	if err != nil {
+		return err
+	}
+	return v.render(http.StatusOK, "delete.html", "Delete", p)
+}
+
+// delete is POST /predictions/{id}/delete.
+func (s *site) delete(v *visit) error {
+	return v.change(http.MethodDelete, "/v1/predictions/"+v.PathValue("id"), http.StatusNoContent, "/predictions")
+}
+
+// change asks the API for a change that answers with want, and leads on.
+func (v *visit) change(method, apiPath string, want int, next string) error {
+	if !events.ValidID(v.PathValue("id")) {
+		return errNotFound
+	}
+	a, err := v.call(v.Context(), method, apiPath, "", bytes.NewReader(nil))
+	if err != nil {
+		return err
+	}
+	if a.status != want {
+		return a.problemOf(nil)
+	}
+	if v.byScript() {
+		v.writeJSON(http.StatusOK, map[string]string{"url": next})
+		return nil
+	}
+	http.Redirect(v.ResponseWriter, v.Request, next, http.StatusSeeOther)
+	return nil
+}
