@@ -18,6 +18,7 @@ import (
 	"github.com/lowrank/lowrank/functions/ingest"
 	"github.com/lowrank/lowrank/functions/notify"
 	"github.com/lowrank/lowrank/functions/sweep"
+	"github.com/lowrank/lowrank/functions/web"
 	"github.com/lowrank/lowrank/infra"
 	"github.com/lowrank/lowrank/infra/local"
 	"github.com/lowrank/lowrank/infra/registry"
@@ -99,10 +100,10 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 	ports := store.Ports()
 	client := openWebhookClient(f.loopback)
 	stopping := make(chan struct{})
+	handler := api.New(api.Config{Ports: ports, Catalogue: catalogue, PublicURL: f.publicURL, Stream: true, Stopping: stopping, Log: log})
+	handler = web.New(web.Config{Ports: ports, Catalogue: catalogue, API: handler, PublicURL: f.publicURL, Log: log})
 	server := &http.Server{
-		Handler: route(store, api.New(api.Config{
-			Ports: ports, Catalogue: catalogue, PublicURL: f.publicURL, Stream: true, Stopping: stopping, Log: log,
-		})),
+		Handler:           route(store, handler),
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
