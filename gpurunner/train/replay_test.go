@@ -17,7 +17,6 @@ import (
 	"github.com/lowrank/lowrank/gpurunner/imageops"
 	"github.com/lowrank/lowrank/gpurunner/lora"
 	"github.com/lowrank/lowrank/gpurunner/paritytest"
-	"github.com/lowrank/lowrank/gpurunner/sampler"
 	"github.com/lowrank/lowrank/gpurunner/tensor"
 )
 
@@ -68,12 +67,11 @@ func layersOf(m *diffusion.Model) *lora.Base {
 
 // recorded feeds what a run of the original drew.
 type recorded struct {
-	t        *testing.T
-	c        *paritytest.Case
-	m        *diffusion.Model
-	o        Options
-	steps    []map[string]any
-	schedule *sampler.Schedule
+	t     *testing.T
+	c     *paritytest.Case
+	m     *diffusion.Model
+	o     Options
+	steps []map[string]any
 }
 
 func newRecorded(t *testing.T, c *paritytest.Case, m *diffusion.Model, o Options) *recorded {

@@ -73,7 +73,6 @@ func (x *tiny) options() Options {
 
 // job trains on four pictures of plain shapes.
 func (x *tiny) job(o Options) Job {
-	x.t.Helper()
 	return Job{Model: x.model, Layers: layersOf(x.model), BaseID: "tiny", Name: "test", Options: o, Data: shapes(4, o.Resolution, false)}
 }
 
