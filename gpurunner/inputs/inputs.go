@@ -6,11 +6,14 @@ package inputs
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/gpurunner/worker"
 	"github.com/lowrank/lowrank/infra"
 	"github.com/lowrank/lowrank/infra/fetch"
+	"github.com/lowrank/lowrank/infra/retry"
 )
 
 // Fetcher implements worker.Fetcher.
@@ -33,24 +36,32 @@ func (f *Fetcher) Fetch(ctx context.Context, job *events.Job, url string) (worke
 	return workerFile(file, file.Name), err
 }
 
-// own opens a blob of the store.
+// own opens a blob of the store, again if that fails in a way that may pass.
 func (f *Fetcher) own(ctx context.Context, s events.Source) (worker.File, error) {
+	file, err := retry.Value(ctx, infra.SystemClock{}, func() (fetch.File, error) { return f.open(ctx, s) })
+	if errors.Is(err, infra.ErrNotFound) {
+		return worker.File{}, fmt.Errorf("%s is not there any more; upload it again", s.Name)
+	}
+	return workerFile(file, s.Name), err
+}
+
+// open is one try.
+func (f *Fetcher) open(ctx context.Context, s events.Source) (fetch.File, error) {
 	info, err := f.Blobs.Stat(ctx, s.Key, s.Generation)
 	if err != nil {
-		return worker.File{}, err
+		return fetch.File{}, err
 	}
 	if info.SHA256 != "" {
 		if file, ok := f.Cache.Open(info.SHA256, s.Name); ok {
-			return workerFile(file, s.Name), nil
+			return file, nil
 		}
 	}
 	blob, err := f.Blobs.Get(ctx, s.Key, infra.GetOptions{Generation: info.Generation})
 	if err != nil {
-		return worker.File{}, err
+		return fetch.File{}, err
 	}
 	defer blob.Body.Close()
-	file, err := f.Cache.Add(blob.Body, s.Name)
-	return workerFile(file, s.Name), err
+	return f.Cache.Add(blob.Body, s.Name)
 }
 
 func workerFile(f fetch.File, name string) worker.File {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/lowrank/lowrank/events"
@@ -101,8 +102,13 @@ func (l *loaded) train(ctx context.Context, t *worker.Task, o train.Options, dat
 		Checkpoint: filepath.Join(t.Dir, "checkpoint"), CheckpointEvery: checkpointEvery, Resume: true,
 		Log: t.Logf,
 	}
-	// A checkpoint is stored even when ctx has ended: that is when it counts.
-	job.Saved = func(path string) error { return t.SaveCheckpoint(context.WithoutCancel(ctx), path) }
+	job.Saved = func(path string) error {
+		if why := context.Cause(ctx); errors.Is(why, worker.ErrEnded) || errors.Is(why, worker.ErrLost) {
+			return why // no one goes on from it, or another runner already does
+		}
+		// Stored even when ctx has ended: that is when it counts.
+		return t.SaveCheckpoint(context.WithoutCancel(ctx), path)
+	}
 	if err := t.RestoreCheckpoint(ctx, job.Checkpoint); err != nil {
 		return err
 	}
@@ -110,6 +116,14 @@ func (l *loaded) train(ctx context.Context, t *worker.Task, o train.Options, dat
 		t.Step(p.Phase.String(), p.Step, p.Of, p.Loss, fmt.Sprintf("loss=%.4f", p.Loss))
 	}
 	result, err := train.Run(ctx, job)
+	var unusable *train.CheckpointError
+	if errors.As(err, &unusable) { // of another version of this program, say
+		t.Logf("The checkpoint cannot be used; the training begins anew.")
+		if err := os.Remove(job.Checkpoint); err != nil {
+			return err
+		}
+		result, err = train.Run(ctx, job)
+	}
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,8 @@
 // that dies says nothing: the message comes again when its lease is over, and the
 // job goes on from its last checkpoint.
 //
-// Failures of the store are not the job's: the message is left to come again.
+// Failures of the store are not the job's: what ends a job is tried for as long as
+// its lease lasts, and a job that met such a failure is handed back.
 //
 // # What it is not
 //

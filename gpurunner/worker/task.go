@@ -11,6 +11,7 @@ import (
 	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/infra"
 	"github.com/lowrank/lowrank/infra/predictions"
+	"github.com/lowrank/lowrank/infra/retry"
 )
 
 // Program does the work of one job. It returns soon (within two seconds) after
@@ -25,6 +26,7 @@ type Task struct {
 
 	run     *predictions.Run
 	blobs   infra.Blobs
+	clock   infra.Clock
 	fetcher Fetcher
 	outputs []events.OutputObject
 
@@ -69,9 +71,14 @@ func (t *Task) Fetch(ctx context.Context, url string) (File, error) {
 // Output stores one of the job's results under name, the last part of its URL.
 // A second run of the same job writes the same bytes under the same name.
 func (t *Task) Output(ctx context.Context, name, contentType string, body io.Reader) error {
+	file, err := t.spool(body)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file)
 	job := t.run.Job()
 	key := job.OutputKey(name)
-	info, err := t.blobs.Put(ctx, key, body, infra.PutOptions{ContentType: contentType})
+	info, err := t.put(ctx, key, file, contentType)
 	if err != nil {
 		return err
 	}
@@ -79,40 +86,91 @@ func (t *Task) Output(ctx context.Context, name, contentType string, body io.Rea
 	return nil
 }
 
+// spool writes body to a file of the job's, so that it can be sent again.
+func (t *Task) spool(body io.Reader) (string, error) {
+	f, err := os.CreateTemp(t.Dir, ".output-*")
+	if err != nil {
+		return "", err
+	}
+	_, err = io.Copy(f, body)
+	return f.Name(), errors.Join(err, f.Close())
+}
+
+// put stores a file, again if the store fails in a way that may pass.
+func (t *Task) put(ctx context.Context, key, file, contentType string) (infra.BlobInfo, error) {
+	return retry.Value(ctx, t.clock, func() (infra.BlobInfo, error) {
+		f, err := os.Open(file)
+		if err != nil {
+			return infra.BlobInfo{}, permanent{err}
+		}
+		defer f.Close()
+		return t.blobs.Put(ctx, key, f, infra.PutOptions{ContentType: contentType})
+	})
+}
+
+// permanent is a failure of this machine's disk that the store's retries must not
+// take for one of the store's.
+type permanent struct{ error }
+
+func (p permanent) Unwrap() []error { return []error{infra.ErrInvalid, p.error} }
+
 // RestoreCheckpoint writes the job's last checkpoint to path, if there is one.
 func (t *Task) RestoreCheckpoint(ctx context.Context, path string) error {
 	key := t.run.Job().Checkpoint
 	if key == "" {
 		return nil
 	}
-	blob, err := t.blobs.Get(ctx, key, infra.GetOptions{})
+	err := retry.Do(ctx, t.clock, func() error { return t.download(ctx, key, path) })
 	if infra.KindOf(err) == infra.ErrNotFound {
 		return nil
 	}
+	return err
+}
+
+// download writes a blob to a file, or leaves none.
+func (t *Task) download(ctx context.Context, key, path string) error {
+	blob, err := t.blobs.Get(ctx, key, infra.GetOptions{})
 	if err != nil {
 		return err
 	}
 	defer blob.Body.Close()
 	f, err := os.Create(path)
 	if err != nil {
-		return err
+		return permanent{err}
 	}
-	_, err = io.Copy(f, blob.Body)
-	return errors.Join(err, f.Close())
+	body := &reading{r: blob.Body}
+	_, err = io.Copy(f, body)
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		return nil
+	}
+	if body.err == nil {
+		err = permanent{err}
+	}
+	return errors.Join(err, os.Remove(path))
+}
+
+// reading remembers that it was the reader that failed.
+type reading struct {
+	r   io.Reader
+	err error
+}
+
+func (r *reading) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	if err != nil && err != io.EOF {
+		r.err = err
+	}
+	return n, err
 }
 
 // SaveCheckpoint makes a file what the job goes on from. It is stored before the
 // record names it, so that a record never names half a checkpoint. ctx may be
 // one that has not ended when the program's own has.
 func (t *Task) SaveCheckpoint(ctx context.Context, path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
 	job := t.run.Job()
 	key := job.CheckpointKey()
-	if _, err := t.blobs.Put(ctx, key, f, infra.PutOptions{}); err != nil {
+	if _, err := t.put(ctx, key, path, ""); err != nil {
 		return err
 	}
 	return t.run.SaveCheckpoint(ctx, key)
@@ -131,7 +189,7 @@ type meter struct {
 func (t *Task) Step(stage string, done, total int, loss float64, note string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now := time.Now()
+	now := t.clock.Now()
 	if t.meter.stage != stage {
 		t.meter = meter{stage: stage, begun: now, first: max(done-1, 0)}
 	}
