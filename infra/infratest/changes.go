@@ -145,6 +145,7 @@ func testChangeRestart(t *testing.T, a Adapter) {
 		t.Skip("this store does not restart")
 	}
 	ctx, consumer := t.Context(), unique("c-")
+	must1(a.Changes.Read(ctx, unique("idle-"), 1, 0))(t) // keeps what the other one commits
 	r := must1(a.Jobs.Create(ctx, record("alice", a.Clock.Now())))(t)
 	for range 4 {
 		r = must1(a.Jobs.Update(ctx, r))(t)
