@@ -17,7 +17,10 @@ type BaseLimits struct {
 
 	InferenceSteps    int // drawn with when nothing is asked for
 	MaxInferenceSteps int
-	InversionSteps    int // of the advanced trainer when nothing is asked for
+	Guidance          float64 // drawn with when nothing is asked for, from 1 to 20
+	Scheduler         string  // the same; one that the schema knows
+	LoraScale         float64 // of concepts when nothing is asked for
+	InversionSteps    int     // of the advanced trainer when nothing is asked for
 	TuningSteps       int
 }
 
@@ -41,6 +44,15 @@ func (b BaseLimits) WithDefaults() BaseLimits {
 	set(&b.ResolutionMultiple, 64)
 	set(&b.InferenceSteps, 50)
 	set(&b.MaxInferenceSteps, 500)
+	if b.Guidance == 0 {
+		b.Guidance = 7.5
+	}
+	if b.Scheduler == "" {
+		b.Scheduler = "DPMSolverMultistep"
+	}
+	if b.LoraScale == 0 {
+		b.LoraScale = 0.5
+	}
 	set(&b.InversionSteps, 500)
 	set(&b.TuningSteps, 1000)
 	return b

@@ -1,6 +1,9 @@
 package events
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+)
 
 // The inputs of the three models, after replicate/lora-training (cog predict.py and
 // train_advanced.py of February 2023) and replicate/lora-inference. Defaults and limits of sizes,
@@ -100,12 +103,12 @@ func loraFields(b BaseLimits) []field {
 		{name: "height", kind: "integer", def: b.Height, choices: sizes, about: "Height of the image." + pixels},
 		{name: "num_outputs", kind: "integer", def: 1, min: bound(1), max: bound(4), about: "Number of images."},
 		{name: "num_inference_steps", kind: "integer", def: b.InferenceSteps, min: bound(1), max: bound(float64(b.MaxInferenceSteps)), about: "Denoising steps."},
-		{name: "guidance_scale", kind: "number", def: 7.5, min: bound(1), max: bound(20), about: "Scale of the classifier-free guidance."},
+		{name: "guidance_scale", kind: "number", def: b.Guidance, min: bound(1), max: bound(20), about: "Scale of the classifier-free guidance."},
 		{name: "image", kind: "string", format: "uri", about: "An image to start from. It is scaled to width and height."},
 		{name: "prompt_strength", kind: "number", def: 0.8, min: bound(0), max: bound(1), about: "With an image: how much of it to repaint. 1 repaints all."},
-		{name: "scheduler", kind: "string", def: "DPMSolverMultistep", choices: schedulers, about: "The sampler."},
+		{name: "scheduler", kind: "string", def: b.Scheduler, choices: schedulers, about: "The sampler."},
 		{name: "lora_urls", kind: "string", def: "", about: "URLs of trained concepts (.safetensors), separated by |."},
-		{name: "lora_scales", kind: "string", def: "0.5", maxLen: 1000, about: "Scales of the concepts, separated by |. One for all, or one each."},
+		{name: "lora_scales", kind: "string", def: strconv.FormatFloat(b.LoraScale, 'g', -1, 64), maxLen: 1000, about: "Scales of the concepts, separated by |. One for all, or one each."},
 		{name: "seed", kind: "integer", about: "A seed for reproducible images. Leave it empty for a random one; the log says which."},
 		{name: "mask", kind: "string", format: "uri", about: "With an image: where to repaint (white) and what to keep (black)."},
 	}

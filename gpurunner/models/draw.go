@@ -5,8 +5,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 
 	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/gpurunner/generate"
@@ -119,8 +117,8 @@ func fetchPictures(ctx context.Context, t *worker.Task, in events.LoraInput) (*i
 
 // fetchConcepts opens the files of lora_urls with their scales.
 func (l *loaded) fetchConcepts(ctx context.Context, t *worker.Task, in events.LoraInput) ([]lora.Mount, error) {
-	urls := splitList(in.LoraURLs)
-	scales, err := parseScales(in.LoraScales, len(urls))
+	urls := events.SplitList(in.LoraURLs)
+	scales, err := scalesFor(in.LoraScales, len(urls))
 	if err != nil {
 		return nil, err
 	}
@@ -151,35 +149,17 @@ func (l *loaded) fetchConcept(ctx context.Context, t *worker.Task, url string) (
 	return l.sets.get(sum, func() (*lora.Set, error) { return lora.Open(f.Path, l.layers) })
 }
 
-// splitList cuts a list at vertical bars, spaces around its parts left out. The
-// empty text is the empty list.
-func splitList(s string) []string {
-	var parts []string
-	for _, part := range strings.Split(s, "|") {
-		if part = strings.TrimSpace(part); part != "" {
-			parts = append(parts, part)
-		}
-	}
-	return parts
-}
-
-// parseScales reads lora_scales: one number for all files, or one each.
-func parseScales(s string, files int) ([]float64, error) {
-	parts := splitList(s)
+// scalesFor gives each file its scale: one number for all, or one each.
+func scalesFor(text string, files int) ([]float64, error) {
 	if files == 0 {
 		return nil, nil
 	}
-	if len(parts) != 1 && len(parts) != files {
-		return nil, fmt.Errorf("lora_scales has %d numbers for %d files; give one number for all of them, or one each, separated by |", len(parts), files)
+	scales, ok := events.ParseScales(text)
+	if !ok || len(scales) != 1 && len(scales) != files {
+		return nil, fmt.Errorf("lora_scales %q does not fit %d files; give one number for all of them, or one each, separated by |", text, files)
 	}
-	scales := make([]float64, files)
-	for i := range scales {
-		part := parts[min(i, len(parts)-1)]
-		v, err := strconv.ParseFloat(part, 32)
-		if err != nil || v != v {
-			return nil, fmt.Errorf("lora_scales: %q is not a number", part)
-		}
-		scales[i] = v
+	for len(scales) < files {
+		scales = append(scales, scales[0])
 	}
 	return scales, nil
 }

@@ -90,6 +90,7 @@ func Limits(b *base.Base) (events.BaseLimits, error) {
 		Name: c.Name, SHA256: print, Sizes: c.Drawing.Sizes, Width: c.Drawing.Width, Height: c.Drawing.Height, MaxPixels: c.Drawing.MaxPixels,
 		Resolution: c.Training.Resolution, MinResolution: c.Training.MinResolution, MaxResolution: c.Training.MaxResolution,
 		ResolutionMultiple: c.Training.ResolutionMultiple, InferenceSteps: c.Drawing.Steps, MaxInferenceSteps: c.Drawing.MaxSteps,
+		Guidance: c.Drawing.Guidance, Scheduler: c.Drawing.Scheduler, LoraScale: c.Drawing.LoRAScale,
 		InversionSteps: c.Training.InversionSteps, TuningSteps: c.Training.TuningSteps,
 	}, err
 }
