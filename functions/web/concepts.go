@@ -25,6 +25,7 @@ type concept struct {
 	Scale   float64
 	Input   map[string]any // suggested settings
 	Picture string         // URL of one picture drawn with it, or ""
+	Tiny    bool           // that picture is shown larger than it is
 	Sheet   string         // URL of the contact sheet, or ""
 	SheetW  int
 	SheetH  int
@@ -114,7 +115,7 @@ func conceptOf(j *events.Job) (c concept, ok bool) {
 // ownConcepts are the visitor's, newest first, each with the newest picture that was drawn with it.
 func (v *visit) ownConcepts() ([]concept, error) {
 	var out []concept
-	pictures := map[string]string{}
+	pictures := map[string]listed{} // by the concept's blob: the newest job that drew with it
 	cursor := ""
 	for range maxLooked / 100 {
 		jobs, next, err := v.jobsPage(cursor, 100)
@@ -124,12 +125,14 @@ func (v *visit) ownConcepts() ([]concept, error) {
 		for i := range jobs {
 			j := &jobs[i]
 			if c, ok := conceptOf(j); ok {
-				c.Picture = pictures[c.key]
+				if l := pictures[c.key]; len(l.Pictures) > 0 {
+					c.Picture, c.Tiny = l.Pictures[0].URL, l.Tiny
+				}
 				out = append(out, c)
 			} else if j.Program == events.ProgramLora && j.Status == events.Succeeded && len(j.Outputs) > 0 {
 				for _, src := range j.Sources {
-					if pictures[src.Key] == "" {
-						pictures[src.Key] = v.outputOf(j, j.Outputs[0].Key, 0).URL
+					if pictures[src.Key].Job == nil {
+						pictures[src.Key] = v.listedOf(j)
 					}
 				}
 			}

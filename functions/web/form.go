@@ -185,6 +185,11 @@ func (x *field) SliderStep() string {
 	return "0.1"
 }
 
+// Segments reports whether all choices are shown side by side: few and short.
+func (x *field) Segments() bool {
+	return x.Kind == kindChoice && x.jsonType == "string" && len(x.Choices) <= 3 && x.hasDefault && x.Name != "base"
+}
+
 // On reports whether a switch is on.
 func (x *field) On() bool { return x.Value == "true" }
 

@@ -20,6 +20,7 @@ type listed struct {
 	State    string
 	Took     string
 	Links    []string // absolute addresses of the outputs
+	Tiny     bool     // the pictures are shown larger than they are
 }
 
 // filter is what a list is narrowed to.
@@ -136,5 +137,21 @@ func (v *visit) listedOf(j *events.Job) listed {
 	if c, ok := conceptOf(j); ok {
 		l.Concept = &c
 	}
+	l.Tiny = len(l.Pictures) > 0 && v.widthOf(j) <= tinyWidth
 	return l
+}
+
+// tinyWidth is up to which width pictures are enlarged with hard edges.
+const tinyWidth = 160
+
+// widthOf is how wide a job's pictures are, in pixels.
+func (v *visit) widthOf(j *events.Job) int {
+	if input, err := events.ParseObject(j.Input); err == nil && input["width"] != nil {
+		return digits(plainText(input["width"]))
+	}
+	on, ok := v.Catalogue.On(events.ProgramLora, j.Base)
+	if !ok {
+		return 0
+	}
+	return on.Base.Width
 }

@@ -47,6 +47,9 @@ type panel struct {
 	Now      time.Time
 }
 
+// Tiny reports whether the pictures are shown larger than they are.
+func (p *panel) Tiny() bool { return p.Width > 0 && p.Width <= tinyWidth }
+
 // picture is a drawn one.
 type picture struct {
 	URL, Link     string // as the page shows it, and absolute

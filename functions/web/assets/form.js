@@ -33,6 +33,7 @@ function restore() {
   for (const x of form.elements) {
     if (!x.name || x.name.startsWith("_") || x.type === "file") continue;
     if (x.type === "checkbox") x.checked = list.has(x.name);
+    else if (x.type === "radio") x.checked = list.get(x.name) === x.value;
     else if (list.has(x.name)) x.value = list.get(x.name);
   }
 }
@@ -42,7 +43,7 @@ concepts(form.querySelector("[data-concepts]"), form.querySelector("textarea[nam
 dropZones(form, keep);
 
 // Sliders and their numbers.
-for (const range of form.querySelectorAll("input[type=range]")) {
+for (const range of form.querySelectorAll("input[data-for]")) {
   const number = document.getElementById(range.dataset.for);
   const back = () => { range.value = number.value === "" ? range.min : number.value; };
   back();
