@@ -27,6 +27,8 @@ func (p *Pass) GroupNorm(x, gamma, beta *Value, groups int, eps float32, silu bo
 	out := &Value{T: y}
 	if p.tape != nil && (x.needs || gamma.needs || beta.needs) {
 		out.needs = true
+		gamma.Retain()
+		beta.Retain()
 		p.record(&groupNorm{y: out, x: x, gamma: gamma, beta: beta, g: g, silu: silu, saved: x.T.Retain(), stats: stats.Retain()})
 	}
 	stats.Release()
@@ -36,8 +38,13 @@ func (p *Pass) GroupNorm(x, gamma, beta *Value, groups int, eps float32, silu bo
 func (op *groupNorm) output() *Value { return op.y }
 
 func (op *groupNorm) release() {
+	if op.saved == nil {
+		return
+	}
 	op.saved.Release()
 	op.stats.Release()
+	op.gamma.Release()
+	op.beta.Release()
 	op.saved, op.stats = nil, nil
 }
 
@@ -87,6 +94,7 @@ func (p *Pass) LayerNorm(x, gamma, beta *Value, eps float32) *Value {
 	out := &Value{T: y}
 	if p.tape != nil && (x.needs || gamma.needs || beta.needs) {
 		out.needs = true
+		gamma.Retain()
 		p.record(&layerNorm{y: out, x: x, gamma: gamma, beta: beta, saved: x.T.Retain(), stats: stats.Retain()})
 	}
 	stats.Release()
@@ -96,8 +104,12 @@ func (p *Pass) LayerNorm(x, gamma, beta *Value, eps float32) *Value {
 func (op *layerNorm) output() *Value { return op.y }
 
 func (op *layerNorm) release() {
+	if op.saved == nil {
+		return
+	}
 	op.saved.Release()
 	op.stats.Release()
+	op.gamma.Release()
 	op.saved, op.stats = nil, nil
 }
 
