@@ -6,7 +6,9 @@
 //   - infra/aws: S3, SQS, DynamoDB and EventBridge;
 //   - infra/faulty: any adapter, with failures, delays and repeats, for tests.
 //
-// infra/infratest is the conformance suite that every adapter passes.
+// infra/infratest is the conformance suite that every adapter passes. Over the
+// ports, and the same on each adapter, lie infra/predictions (jobs and their rules)
+// and infra/registry (tokens, files, models); infra/fetch brings what users name.
 //
 // # The words
 //
