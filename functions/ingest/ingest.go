@@ -19,6 +19,7 @@ import (
 	"github.com/lowrank/lowrank/infra"
 	"github.com/lowrank/lowrank/infra/predictions"
 	"github.com/lowrank/lowrank/infra/registry"
+	"github.com/lowrank/lowrank/infra/retry"
 )
 
 // Ingester handles notifications. It may be used from several goroutines.
@@ -28,12 +29,18 @@ type Ingester struct {
 	reg   *registry.Registry
 	limit int64
 	log   *slog.Logger
+
+	// Visibility is how long a notification is kept from other handlers; New sets 15 s.
+	Visibility time.Duration
 }
+
+// poll is how long a read of the queue waits. In a Lambda no one waits.
+const poll = 5 * time.Second
 
 // New makes an Ingester. limit is how many bytes an upload may have; a store such as S3 cannot hold its
 // presigned URLs to it.
 func New(p infra.Ports, limit int64, log *slog.Logger) *Ingester {
-	return &Ingester{ports: p, jobs: predictions.New(p), reg: registry.Open(p.Documents), limit: limit, log: log}
+	return &Ingester{ports: p, jobs: predictions.New(p), reg: registry.Open(p.Documents), limit: limit, log: log, Visibility: 15 * time.Second}
 }
 
 // Handle acts on one notification. An error means that it must come again; doing so, or coming twice or
@@ -110,7 +117,7 @@ func (in *Ingester) judgeZip(ctx context.Context, o events.ObjectCreated) (refus
 func (in *Ingester) Run(ctx context.Context) {
 	q := in.ports.Queues.Queue(infra.ObjectQueue)
 	for ctx.Err() == nil {
-		messages, err := q.Receive(ctx, infra.MaxBatch, infra.MaxWait, time.Minute)
+		messages, err := q.Receive(ctx, infra.MaxBatch, poll, in.Visibility)
 		if err != nil && ctx.Err() == nil {
 			in.log.Warn("the objects' queue cannot be read", "error", err)
 			_ = infra.Sleep(ctx, in.ports.Clock, time.Second) // ends early only with ctx
@@ -124,7 +131,8 @@ func (in *Ingester) Run(ctx context.Context) {
 				_ = q.Extend(ctx, m.Receipt, time.Duration(min(m.Receives, 30))*time.Second) // else it comes when its lease ends
 				continue
 			}
-			if err := q.Ack(ctx, m.Receipt); err != nil && ctx.Err() == nil {
+			ack := func() error { return q.Ack(ctx, m.Receipt) }
+			if err := retry.Do(ctx, in.ports.Clock, ack); err != nil && ctx.Err() == nil {
 				in.log.Warn("a notification may come again", "error", err)
 			}
 		}

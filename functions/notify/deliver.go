@@ -22,7 +22,7 @@ import (
 
 const (
 	deliverTimeout = 5 * time.Second
-	holdFor        = 30 * time.Second       // one deliverer has a job's webhooks at most this long without a sign
+	holdFor        = 20 * time.Second       // one deliverer has a job's webhooks at most this long without a sign
 	logsEvery      = 500 * time.Millisecond // between "logs" of one job
 	maxAttempts    = 7                      // at the terminal event: after 0, 1, 2, 4, 8, 16 and 32 s, 63 s in all
 )
@@ -41,7 +41,7 @@ func (n *Notifier) Handle(ctx context.Context, body []byte) error {
 	if err != nil || again <= 0 {
 		return err
 	}
-	return n.send(ctx, events.TypeWebhook, m.ID, again)
+	return n.send(ctx, m, again)
 }
 
 // announce publishes the outputs of a job, once its record says succeeded.

@@ -10,6 +10,7 @@ import (
 	"github.com/lowrank/lowrank/infra"
 	"github.com/lowrank/lowrank/infra/predictions"
 	"github.com/lowrank/lowrank/infra/registry"
+	"github.com/lowrank/lowrank/infra/retry"
 )
 
 // consumer is the change feed's name for this package.
@@ -22,7 +23,14 @@ type Notifier struct {
 	reg    *registry.Registry
 	client *http.Client
 	log    *slog.Logger
+
+	// Visibility is how long a message is kept from other deliverers; New sets 15 s. One that comes again while
+	// its job is being told finds the job held.
+	Visibility time.Duration
 }
+
+// poll is how long a read of a queue waits. In a Lambda no one waits.
+const poll = 5 * time.Second
 
 // New makes a Notifier. client sends webhooks; it must refuse addresses that are not public, unless the
 // deployment allows them. Redirects are not followed whatever it says.
@@ -30,12 +38,22 @@ func New(p infra.Ports, client *http.Client, log *slog.Logger) *Notifier {
 	c := *client
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.Timeout = deliverTimeout
-	return &Notifier{ports: p, jobs: predictions.New(p), reg: registry.Open(p.Documents), client: &c, log: log}
+	return &Notifier{ports: p, jobs: predictions.New(p), reg: registry.Open(p.Documents), client: &c, log: log, Visibility: 15 * time.Second}
 }
 
 // Change turns one step in a job's life into messages. Called again it sends them again, which does no
 // harm: an error means that it must be.
 func (n *Notifier) Change(ctx context.Context, c infra.Change) error {
+	for _, m := range n.causes(c) {
+		if err := n.send(ctx, m, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// causes are the messages that a change causes.
+func (n *Notifier) causes(c infra.Change) (out []events.Deliver) {
 	if c.New == nil {
 		return nil
 	}
@@ -56,22 +74,21 @@ func (n *Notifier) Change(ctx context.Context, c infra.Change) error {
 	}
 	moved := now.Status != was.Status
 	if now.Webhook != nil && (moved && now.Status != events.Starting || now.LogSize > was.LogSize && now.Webhook.Wants(events.WebhookLogs)) {
-		if err := n.send(ctx, events.TypeWebhook, now.ID, 0); err != nil {
-			return err
-		}
+		out = append(out, events.Deliver{Type: events.TypeWebhook, ID: now.ID})
 	}
 	if moved && now.Status == events.Succeeded {
-		return n.send(ctx, events.TypeAnnounce, now.ID, 0)
+		out = append(out, events.Deliver{Type: events.TypeAnnounce, ID: now.ID})
 	}
-	return nil
+	return out
 }
 
-func (n *Notifier) send(ctx context.Context, kind string, id events.JobID, delay time.Duration) error {
-	body, err := events.Marshal(events.Deliver{Type: kind, ID: id})
+func (n *Notifier) send(ctx context.Context, m events.Deliver, delay time.Duration) error {
+	body, err := events.Marshal(m)
 	if err != nil {
 		return err
 	}
-	return n.ports.Queues.Queue(infra.WebhookQueue).Send(ctx, body, delay)
+	q := n.ports.Queues.Queue(infra.WebhookQueue)
+	return retry.Do(ctx, n.ports.Clock, func() error { return q.Send(ctx, body, delay) })
 }
 
 // Run feeds and delivers until ctx ends, with that many deliverers.
@@ -91,28 +108,39 @@ func (n *Notifier) Run(ctx context.Context, deliverers int) {
 
 func (n *Notifier) feedLoop(ctx context.Context) {
 	for ctx.Err() == nil {
-		if err := n.Feed(ctx, infra.MaxWait); err != nil && ctx.Err() == nil {
+		if err := n.Feed(ctx, poll); err != nil && ctx.Err() == nil {
 			n.log.Warn("changes will be read again", "error", err)
 			_ = infra.Sleep(ctx, n.ports.Clock, time.Second) // ends early only with ctx
 		}
 	}
 }
 
-// Feed reads changes once, waiting for the first up to wait, and commits those that were acted on.
+// Feed reads changes once, waiting for the first up to wait, and commits those that were acted on. Several
+// changes of one job that are read together cause one message: what it finds is the newest anyway.
 func (n *Notifier) Feed(ctx context.Context, wait time.Duration) error {
 	changes, err := n.ports.Changes.Read(ctx, consumer, 0, wait)
 	if err != nil {
 		return err
 	}
-	done := ""
+	done, sent := "", map[events.Deliver]bool{}
 	for _, c := range changes {
-		if err = n.Change(ctx, c); err != nil {
+		for _, m := range n.causes(c) {
+			if sent[m] {
+				continue
+			}
+			if err = n.send(ctx, m, 0); err != nil {
+				break
+			}
+			sent[m] = true
+		}
+		if err != nil {
 			break
 		}
 		done = c.Position
 	}
 	if done != "" {
-		if cerr := n.ports.Changes.Commit(ctx, consumer, done); cerr != nil {
+		cerr := retry.Do(ctx, n.ports.Clock, func() error { return n.ports.Changes.Commit(ctx, consumer, done) })
+		if cerr != nil {
 			return cerr
 		}
 	}
@@ -123,7 +151,7 @@ func (n *Notifier) Feed(ctx context.Context, wait time.Duration) error {
 func (n *Notifier) deliverLoop(ctx context.Context) {
 	q := n.ports.Queues.Queue(infra.WebhookQueue)
 	for ctx.Err() == nil {
-		messages, err := q.Receive(ctx, 1, infra.MaxWait, 2*time.Minute)
+		messages, err := q.Receive(ctx, 1, poll, n.Visibility)
 		if err != nil && ctx.Err() == nil {
 			n.log.Warn("the webhooks' queue cannot be read", "error", err)
 			_ = infra.Sleep(ctx, n.ports.Clock, time.Second) // ends early only with ctx
@@ -137,7 +165,8 @@ func (n *Notifier) deliverLoop(ctx context.Context) {
 				_ = q.Extend(ctx, m.Receipt, time.Duration(min(1<<min(m.Receives, 9), 300))*time.Second) // else it comes when its lease ends
 				continue
 			}
-			if err := q.Ack(ctx, m.Receipt); err != nil && ctx.Err() == nil {
+			ack := func() error { return q.Ack(ctx, m.Receipt) }
+			if err := retry.Do(ctx, n.ports.Clock, ack); err != nil && ctx.Err() == nil {
 				n.log.Warn("a delivery's message may come again", "error", err)
 			}
 		}

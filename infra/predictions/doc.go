@@ -11,7 +11,10 @@
 // A job's message may come twice or after the job has ended. The runner asks Start and then
 //
 //   - acknowledges it on events.ErrTerminal (the job has ended), events.ErrLeased (another runner has
-//     it; if that one dies the sweep sends a fresh message) and infra.ErrNotFound (deleted);
+//     it; a message for the end of its lease is under way), events.ErrWaiting (for an upload, whose
+//     arrival sends one) and infra.ErrNotFound (deleted);
+//   - leaves it on ErrGivenUp (the job took down too many runners), so that it becomes a dead letter,
+//     and on any other error, so that it comes again;
 //   - keeps it leased while it works, and acknowledges it after Succeed, Fail or HandBack;
 //   - leaves it when it crashes: it comes back, and after infra.MaxReceives deaths it is a dead letter.
 //

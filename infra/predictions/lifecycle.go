@@ -21,15 +21,10 @@ func QueueName(p events.Program) string {
 // Enqueue sends the job's message and notes that it did. It may be called again: a message more does
 // no harm. If it fails, or its caller dies, the sweep sends the message.
 func (s *Store) Enqueue(ctx context.Context, id events.JobID, p events.Program) error {
-	body, err := events.Marshal(events.NewRunJob(id))
-	if err != nil {
+	if err := s.send(ctx, id, p, 0); err != nil {
 		return err
 	}
-	q := s.queues.Queue(QueueName(p))
-	if err := retry.Do(ctx, s.clock, func() error { return q.Send(ctx, body, 0) }); err != nil {
-		return err
-	}
-	_, err = s.Change(ctx, id, func(j *events.Job) error {
+	_, err := s.Change(ctx, id, func(j *events.Job) error {
 		if j.Status.Terminal() || j.Lease != nil {
 			return errNoChange // a runner was quicker
 		}
@@ -40,6 +35,16 @@ func (s *Store) Enqueue(ctx context.Context, id events.JobID, p events.Program) 
 		return nil
 	}
 	return err
+}
+
+// send sends a message for the job.
+func (s *Store) send(ctx context.Context, id events.JobID, p events.Program, delay time.Duration) error {
+	body, err := events.Marshal(events.NewRunJob(id))
+	if err != nil {
+		return err
+	}
+	q := s.queues.Queue(QueueName(p))
+	return retry.Do(ctx, s.clock, func() error { return q.Send(ctx, body, min(max(delay, 0), infra.MaxDelay)) })
 }
 
 // Waiting returns the ids of the jobs that wait for an upload.

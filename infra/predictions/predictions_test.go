@@ -166,10 +166,17 @@ func TestZombie(t *testing.T) {
 	old := f.start(j.ID)
 	old.Log("from the first\n")
 	must(t, old.Beat(t.Context()))
+	f.messages(infra.PredictionQueue)
 	if _, err := f.Start(t.Context(), j.ID, lease); !errors.Is(err, events.ErrLeased) {
 		t.Errorf("two leases: %v", err)
 	}
-	f.clock.advance(lease + time.Second)
+	if n := f.messages(infra.PredictionQueue); n != 0 {
+		t.Errorf("%d messages before the lease is over", n)
+	}
+	f.clock.advance(lease + 3*time.Second)
+	if n := f.messages(infra.PredictionQueue); n != 1 {
+		t.Errorf("%d messages once the lease is over", n)
+	}
 	fresh := f.start(j.ID)
 	fresh.Log("from the second\n")
 	must(t, fresh.Beat(t.Context()))
@@ -295,9 +302,12 @@ func TestCrashes(t *testing.T) {
 				}
 			}
 			if how == "Runner" {
-				if _, err := f.Start(t.Context(), j.ID, lease); !errors.Is(err, events.ErrTerminal) {
+				if _, err := f.Start(t.Context(), j.ID, lease); !errors.Is(err, predictions.ErrGivenUp) {
 					t.Errorf("got %v", err)
 				}
+			}
+			if _, err := f.Start(t.Context(), j.ID, lease); !errors.Is(err, predictions.ErrGivenUp) || errors.Is(err, events.ErrTerminal) {
+				t.Errorf("its message would be acknowledged: %v", err)
 			}
 			if got := f.load(j.ID); got.Status != events.Failed || !strings.Contains(got.Error, "3 times") {
 				t.Errorf("got %s %q", got.Status, got.Error)

@@ -34,8 +34,13 @@ type Run struct {
 	logged   int64 // bytes in the log and in pending
 }
 
+// ErrGivenUp is Start's answer for a job that took down too many runners. Its message must be left: it
+// becomes a dead letter, which stays to be looked at.
+var ErrGivenUp = errors.New("the job was given up after it stopped its runners")
+
 // Start gives the job to this runner for lease, to be renewed by Beat. See events.Job.Start for what it
-// refuses with, and doc.go for what to do with the message then.
+// refuses with, and doc.go for what to do with the message then. When it refuses with events.ErrLeased it
+// has sent a message for the time when that lease is over: the holder may be dead.
 func (s *Store) Start(ctx context.Context, id events.JobID, lease time.Duration) (*Run, error) {
 	holder := events.NewID()
 	j, r, err := s.change(ctx, id, infra.Record{}, func(j *events.Job) error {
@@ -46,11 +51,19 @@ func (s *Store) Start(ctx context.Context, id events.JobID, lease time.Duration)
 		}
 		return err
 	})
-	if err != nil {
+	switch {
+	case err == nil && !j.Status.Terminal():
+	case j.Status == events.Failed && j.Crashes >= events.MaxCrashes:
+		return nil, ErrGivenUp
+	case errors.Is(err, events.ErrLeased):
+		if serr := s.send(ctx, id, j.Program, j.Lease.Until.Sub(s.clock.Now())+time.Second); serr != nil {
+			return nil, serr
+		}
 		return nil, err
-	}
-	if j.Status.Terminal() {
+	case err == nil:
 		return nil, events.ErrTerminal
+	default:
+		return nil, err
 	}
 	run := &Run{store: s, holder: holder, lease: lease, job: j, record: r, logged: j.LogSize}
 	// A runner that died may have appended more log than it noted: that is kept.

@@ -47,7 +47,7 @@ func (r *Runner) Run(ctx context.Context) {
 		lease = 30 * time.Second
 	}
 	for ctx.Err() == nil {
-		messages, err := q.Receive(ctx, 1, infra.MaxWait, lease*3/2)
+		messages, err := q.Receive(ctx, 1, 2*time.Second, lease*3/2)
 		if err != nil && ctx.Err() == nil {
 			_ = infra.Sleep(ctx, r.Ports.Clock, 50*time.Millisecond)
 		}

@@ -27,6 +27,7 @@ type Options struct {
 	Clock       infra.Clock
 	Bases       []events.BaseLimits
 	EventsTo    string
+	Visibility  time.Duration // of notifications and deliveries; 0 is what they have by themselves
 	Log         *slog.Logger
 	// Wrap, if set, stands between the store and everything else.
 	Wrap func(infra.Ports) infra.Ports
@@ -94,8 +95,12 @@ func Start(dir string, o Options) (*Service, error) {
 			f()
 		}()
 	}
-	run(func() { ingest.New(ports, 1<<30, o.Log).Run(ctx) })
-	run(func() { notify.New(ports, http.DefaultClient, o.Log).Run(ctx, 4) })
+	ingester, notifier := ingest.New(ports, 1<<30, o.Log), notify.New(ports, http.DefaultClient, o.Log)
+	if o.Visibility > 0 {
+		ingester.Visibility, notifier.Visibility = o.Visibility, o.Visibility
+	}
+	run(func() { ingester.Run(ctx) })
+	run(func() { notifier.Run(ctx, 4) })
 	run(func() { sweep.New(ports, 0, o.Log).Run(ctx) })
 	if !o.Idle {
 		for _, q := range []string{infra.PredictionQueue, infra.TrainingQueue} {
