@@ -1,0 +1,201 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/lowrank/lowrank/infra"
+	"github.com/lowrank/lowrank/samples"
+
+	lowrankaws "github.com/lowrank/lowrank/infra/aws"
+)
+
+// The job that is rehearsed: the announcement's, with a seed.
+const (
+	trainModel = "replicate/lora-training"
+	drawModel  = "replicate/lora"
+)
+
+var trainInput = map[string]any{"task": "style", "seed": 7}
+
+func drawInput(concept string) map[string]any {
+	return map[string]any{"prompt": "a cat in the style of <1>", "lora_urls": concept, "seed": 11, "num_outputs": 2}
+}
+
+// jobs trains by upload, kills the runner in the middle, draws with what was
+// learnt, and compares all bytes with those of `lowrank serve`.
+func (r *rehearsal) jobs(ctx context.Context) error {
+	zip, err := samples.Zip(samples.NeonSign)
+	if err != nil {
+		return err
+	}
+	if err := r.presigned(ctx, zip); err != nil {
+		return err
+	}
+	p, err := r.api.trainByUpload(ctx, "neon-sign.zip", zip, trainModel, trainInput)
+	if err != nil {
+		return err
+	}
+	trainings := lowrankaws.New(r.stack.sdk, r.stack.config()).Ports().Queues.Queue(infra.TrainingQueue)
+	for d := (infra.Depth{}); d.Waiting != 1; {
+		if d, err = trainings.Depth(ctx); err != nil {
+			return err
+		}
+		if err := infra.Sleep(ctx, infra.SystemClock{}, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	r.say("the zip's arrival queued the training; scaling trainings from 0 to 1")
+	if err := r.scale(ctx, "TrainingService", 1); err != nil {
+		return err
+	}
+	if err := r.killInTheMiddle(ctx, p.ID); err != nil {
+		return err
+	}
+	trained, weights, err := r.api.succeed(ctx, p.ID)
+	if err != nil {
+		return err
+	}
+	r.say("trained in spite of it: sha256 %s", weights[0])
+	pictures, err := r.draw(ctx, r.api, trained.outputs()[0])
+	if err != nil {
+		return err
+	}
+	r.say("drew %d pictures with it", len(pictures))
+	wantWeights, wantPictures, err := r.serve(ctx, zip)
+	if err != nil {
+		return fmt.Errorf("lowrank serve: %w", err)
+	}
+	if weights[0] != wantWeights || !slices.Equal(pictures, wantPictures) {
+		return fmt.Errorf("here weights %s and pictures %v; lowrank serve made %s and %v", weights[0], pictures, wantWeights, wantPictures)
+	}
+	r.say("`lowrank serve` makes the same bytes of both")
+	return nil
+}
+
+// presigned shows that an upload_url takes what it was made for and nothing else.
+func (r *rehearsal) presigned(ctx context.Context, zip []byte) error {
+	var up struct {
+		UploadURL  string `json:"upload_url"`
+		ServingURL string `json:"serving_url"`
+	}
+	if err := r.api.do(ctx, http.MethodPost, "/v1/upload/mine.zip", nil, &up); err != nil {
+		return err
+	}
+	for name, url := range map[string]string{
+		"another key's":     strings.Replace(up.UploadURL, "mine.zip", "yours.zip", 1),
+		"a tampered one's":  up.UploadURL[:len(up.UploadURL)-4] + "0000",
+		"one without query": strings.Split(up.UploadURL, "?")[0],
+	} {
+		if status, err := r.api.put(ctx, url, zip); err != nil || status != http.StatusForbidden {
+			return fmt.Errorf("%s PUT was answered %d, want 403: %w", name, status, err)
+		}
+	}
+	anonymous := &client{http: r.api.http}
+	for _, step := range []struct {
+		put  bool
+		want int
+	}{{false, http.StatusNotFound}, {true, http.StatusOK}} {
+		if step.put {
+			if status, err := r.api.put(ctx, up.UploadURL, zip); err != nil || status != http.StatusOK {
+				return fmt.Errorf("PUT was answered %d: %w", status, err)
+			}
+		}
+		status, _, err := anonymous.raw(ctx, http.MethodGet, up.ServingURL, nil)
+		if err != nil || status != step.want {
+			return fmt.Errorf("GET of the serving_url answered %d, want %d: %w", status, step.want, err)
+		}
+	}
+	r.say("upload_url: another key, a changed signature and none are refused; serving_url answers once the file is there")
+	return nil
+}
+
+// killInTheMiddle waits until the job has come some way and kills its runner.
+func (r *rehearsal) killInTheMiddle(ctx context.Context, id string) error {
+	before := r.agent.pids()
+	p, err := r.api.wait(ctx, id, func(p *prediction) bool { return strings.Contains(p.Logs, "50%") })
+	if err != nil {
+		return err
+	}
+	if p.ended() {
+		return fmt.Errorf("the job %s before its runner could be killed: %s", p.Status, p.Error)
+	}
+	now := r.agent.pids()
+	slices.Sort(now)
+	pid := now[len(now)-1] // the runner that trains came last
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		return err
+	}
+	r.say("killed the runner in the middle of the training (of %d runners)", len(before))
+	return nil
+}
+
+// draw draws with a concept and returns the pictures' hashes.
+func (r *rehearsal) draw(ctx context.Context, c *client, concept string) ([]string, error) {
+	var p prediction
+	body := map[string]any{"input": drawInput(concept)}
+	if err := c.do(ctx, http.MethodPost, "/v1/models/"+drawModel+"/predictions", body, &p, "Prefer", "wait"); err != nil {
+		return nil, err
+	}
+	_, sums, err := c.succeed(ctx, p.ID)
+	return sums, err
+}
+
+// serve does the same jobs on `lowrank serve`.
+func (r *rehearsal) serve(ctx context.Context, zip []byte) (weights string, pictures []string, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	addr := l.Addr().String()
+	l.Close()
+	logs, err := os.Create(filepath.Join(r.dir, "serve.log"))
+	if err != nil {
+		return "", nil, err
+	}
+	defer logs.Close()
+	cmd := exec.CommandContext(ctx, filepath.Join(r.stack.root, "bin", "lowrank"), "serve", "--addr", addr, "--data", filepath.Join(r.dir, "serve"), "--allow-loopback")
+	cmd.Stderr = logs
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", nil, err
+	}
+	defer func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM) // it may be gone
+		_ = cmd.Wait()
+	}()
+	c := &client{http: http.DefaultClient, url: "http://" + addr}
+	for lines := bufio.NewScanner(out); c.token == "" && lines.Scan(); {
+		if _, token, ok := strings.Cut(lines.Text(), "REPLICATE_API_TOKEN="); ok {
+			c.token = strings.TrimSpace(token)
+		}
+	}
+	if c.token == "" {
+		return "", nil, errors.New("it printed no token")
+	}
+	p, err := c.trainByUpload(ctx, "neon-sign.zip", zip, trainModel, trainInput)
+	if err != nil {
+		return "", nil, err
+	}
+	trained, sums, err := c.succeed(ctx, p.ID)
+	if err != nil {
+		return "", nil, err
+	}
+	pictures, err = r.draw(ctx, c, trained.outputs()[0])
+	return sums[0], pictures, err
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/lowrank/lowrank/infra/aws/emulator"
+
+	lowrankaws "github.com/lowrank/lowrank/infra/aws"
+)
+
+// stackName is the deployment's; artifacts is the bucket that sam puts code into.
+const (
+	stackName = "lowrank"
+	artifacts = "rehearsal-artifacts"
+	imageName = "/rehearsal/machine-image"
+	// runnerImage is what the agent takes for the runner's binary.
+	runnerImage = emulator.Account + ".dkr.ecr." + emulator.Region + ".amazonaws.com/lowrank:rehearsal"
+)
+
+// stack is the account that the emulator plays, as its root.
+type stack struct {
+	root    string // of the checkout
+	dir     string // of the rehearsal
+	tls     *authority
+	emu     *emulator.Emulator
+	sdk     aws.Config
+	outputs map[string]string
+}
+
+// newStack prepares the account.
+func newStack(ctx context.Context, root, dir string, a *authority, emu *emulator.Emulator) (*stack, error) {
+	sdk, err := lowrankaws.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sdk.Region, sdk.BaseEndpoint, sdk.HTTPClient = emulator.Region, &emu.URL, a.client()
+	sdk.Credentials = credentials.NewStaticCredentialsProvider(emulator.RootKey, emulator.RootKey, "")
+	s := &stack{root: root, dir: dir, tls: a, emu: emu, sdk: sdk}
+	bucket := s3.NewFromConfig(sdk, func(o *s3.Options) { o.UsePathStyle = true })
+	if _, err := bucket.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String(artifacts)}); err != nil {
+		return nil, err
+	}
+	return s, s.putParameter(ctx, imageName, "ami-00000000")
+}
+
+// putParameter writes a parameter of Systems Manager, which on AWS holds the
+// newest machine image. The root's signature is not looked at.
+func (s *stack) putParameter(ctx context.Context, name, value string) error {
+	body := fmt.Sprintf(`{"Name": %q, "Value": %q, "Type": "String"}`, name, value)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.emu.URL, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
+	req.Header.Set("X-Amz-Target", "AmazonSSM.PutParameter")
+	req.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+emulator.RootKey+"/20250101/"+emulator.Region+"/ssm/aws4_request, SignedHeaders=host, Signature=none")
+	resp, err := s.tls.client().Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("PutParameter answered %s", resp.Status)
+	}
+	return nil
+}
+
+// sam runs the command line that docs/aws.md tells people to use, against the emulator.
+func (s *stack) sam(ctx context.Context, args ...string) error {
+	cmd := exec.CommandContext(ctx, filepath.Join(s.root, ".cache", "aws", "tools", "bin", "sam"), args...)
+	cmd.Dir = s.root
+	cmd.Env = append(os.Environ(),
+		"AWS_ENDPOINT_URL="+s.emu.URL, "AWS_CA_BUNDLE="+s.tls.files.CA, "AWS_DEFAULT_REGION="+emulator.Region, "HOME="+s.dir,
+		"AWS_ACCESS_KEY_ID="+emulator.RootKey, "AWS_SECRET_ACCESS_KEY="+emulator.RootKey, "AWS_EC2_METADATA_DISABLED=true", "SAM_CLI_TELEMETRY=0")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("sam %s: %w\n%s", args[0], err, tail(out, 4000))
+	}
+	return nil
+}
+
+func tail(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
+
+// architecture is this machine's, as Lambda calls it.
+func architecture() string {
+	if runtime.GOARCH == "arm64" {
+		return "arm64"
+	}
+	return "x86_64"
+}
+
+// deploy deploys a template of the checkout with sam.
+func (s *stack) deploy(ctx context.Context, name, template string, parameters ...string) error {
+	args := []string{"deploy", "--template-file", template, "--stack-name", name, "--s3-bucket", artifacts, "--region", emulator.Region,
+		"--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--no-confirm-changeset", "--no-progressbar", "--parameter-overrides"}
+	return s.sam(ctx, append(args, parameters...)...)
+}
+
+// readOutputs reads the outputs of the stack.
+func (s *stack) readOutputs(ctx context.Context) error {
+	out, err := cloudformation.NewFromConfig(s.sdk).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: aws.String(stackName)})
+	if err != nil {
+		return err
+	}
+	s.outputs = map[string]string{}
+	for _, o := range out.Stacks[0].Outputs {
+		s.outputs[*o.OutputKey] = *o.OutputValue
+	}
+	return nil
+}
+
+// mend does by calls what the emulator leaves out of a template without a word.
+func (s *stack) mend(ctx context.Context) error {
+	_, err := dynamodb.NewFromConfig(s.sdk).UpdateTimeToLive(ctx, &dynamodb.UpdateTimeToLiveInput{
+		TableName:               aws.String(s.outputs["TableName"]),
+		TimeToLiveSpecification: &ddb.TimeToLiveSpecification{AttributeName: aws.String("expires"), Enabled: aws.Bool(true)},
+	})
+	return err
+}
+
+// types are the resource types of a deployed stack, and how many there are of each.
+func (s *stack) types(ctx context.Context, name string) (map[string]int, error) {
+	found := map[string]int{}
+	in := &cloudformation.ListStackResourcesInput{StackName: &name}
+	for {
+		out, err := cloudformation.NewFromConfig(s.sdk).ListStackResources(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range out.StackResourceSummaries {
+			found[aws.ToString(r.ResourceType)]++
+		}
+		if in.NextToken = out.NextToken; in.NextToken == nil {
+			return found, nil
+		}
+	}
+}
+
+// lacks lists the resource types that the emulator has no handler for.
+func (s *stack) lacks(ctx context.Context, types []string) ([]string, error) {
+	python, err := emulator.Find()
+	if err != nil {
+		return nil, err
+	}
+	const ask = `import json,sys
+from ministack.services.cloudformation.provisioners import _RESOURCE_HANDLERS as h
+print(json.dumps([t for t in sys.argv[1:] if t not in h]))`
+	out, err := exec.CommandContext(ctx, python, append([]string{"-c", ask}, types...)...).Output()
+	if err != nil {
+		return nil, err
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	var missing []string
+	return missing, json.Unmarshal([]byte(lines[len(lines)-1]), &missing)
+}
+
+// config is the deployment as its command line sees it.
+func (s *stack) config() lowrankaws.Config {
+	c := lowrankaws.Config{Bucket: s.outputs["BucketName"], Table: s.outputs["TableName"], Bus: s.outputs["BusName"], Queues: map[string]string{}, PathStyle: true}
+	for _, pair := range strings.Fields(s.outputs["QueueUrls"]) {
+		name, url, _ := strings.Cut(pair, "=")
+		c.Queues[name] = url
+	}
+	return c
+}
+
+// remove deletes a stack and waits until it is gone.
+func (s *stack) remove(ctx context.Context, name string) error {
+	client := cloudformation.NewFromConfig(s.sdk)
+	if _, err := client.DeleteStack(ctx, &cloudformation.DeleteStackInput{StackName: &name}); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+		out, err := client.DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &name})
+		if err != nil || len(out.Stacks) == 0 {
+			return nil // it is not there
+		}
+		if out.Stacks[0].StackStatus == "DELETE_COMPLETE" {
+			return nil
+		}
+	}
+	return errors.New("the stack was not deleted within two minutes")
+}
