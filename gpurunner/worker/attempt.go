@@ -51,7 +51,7 @@ func (a *attempt) work(ctx context.Context) (how string, fatal error) {
 		a.beat(beatCtx, cancel)
 	}()
 
-	task := &Task{Dir: dir, run: a.run, blobs: a.Ports.Blobs, clock: a.Ports.Clock, fetcher: a.Fetcher}
+	task := &Task{Dir: dir, run: a.run, blobs: a.Ports.Blobs, clock: a.Ports.Clock, fetcher: a.Fetcher, log: a.Log}
 	err = a.call(inner, program, task)
 	stopBeat()
 	<-beating
@@ -138,7 +138,7 @@ func (a *attempt) giveBack(ctx context.Context, err error) string {
 func (a *attempt) end(how string, write func() error) string {
 	begun := a.now()
 	err := write()
-	for infra.Retryable(err) && a.now().Sub(begun) < a.Lease && a.pause(a.last, a.Beat) {
+	for isStore(err) && a.now().Sub(begun) < a.Lease && a.pause(a.last, a.Beat) {
 		err = write()
 	}
 	switch {
@@ -166,7 +166,7 @@ func (a *attempt) drop() {
 			a.Log.Warn("drop outputs", "job", job.ID, "err", err)
 		}
 	}
-	if !job.Program.Trains() {
+	if job.Checkpoint == "" && !job.Program.Trains() {
 		return
 	}
 	if err := retry.Do(a.last, a.Ports.Clock, func() error { return a.Ports.Blobs.Delete(a.last, job.CheckpointKey()) }); err != nil {
@@ -180,6 +180,9 @@ func (a *attempt) beat(ctx context.Context, cancel context.CancelCauseFunc) {
 	extended := a.now()
 	for a.pause(ctx, a.Beat) {
 		switch err := a.run.Beat(ctx); {
+		case err == nil && a.run.Job().Status.Terminal(): // its time was over
+			cancel(ErrEnded)
+			return
 		case err == nil:
 		case errors.Is(err, events.ErrLeaseLost):
 			cancel(ErrLost)

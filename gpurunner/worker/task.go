@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -28,6 +29,7 @@ type Task struct {
 	blobs   infra.Blobs
 	clock   infra.Clock
 	fetcher Fetcher
+	log     *slog.Logger
 	outputs []events.OutputObject
 
 	mu    sync.Mutex
@@ -165,15 +167,21 @@ func (r *reading) Read(p []byte) (int, error) {
 }
 
 // SaveCheckpoint makes a file what the job goes on from. It is stored before the
-// record names it, so that a record never names half a checkpoint. ctx may be
-// one that has not ended when the program's own has.
+// record names it, so that a record never names half a checkpoint. If the store
+// does not take it that is no error: the job goes on, and after an interruption
+// from an older one. ctx may be one that has not ended when the program's own has.
 func (t *Task) SaveCheckpoint(ctx context.Context, path string) error {
 	job := t.run.Job()
 	key := job.CheckpointKey()
-	if _, err := t.put(ctx, key, path, ""); err != nil {
-		return err
+	_, err := t.put(ctx, key, path, "")
+	if err == nil {
+		err = t.run.SaveCheckpoint(ctx, key)
 	}
-	return t.run.SaveCheckpoint(ctx, key)
+	if isStore(err) || errors.Is(err, infra.ErrFull) {
+		t.log.Warn("a checkpoint was not saved", "job", job.ID, "err", err)
+		return nil
+	}
+	return err
 }
 
 // meter turns steps into progress lines, at most one a second and one at the
