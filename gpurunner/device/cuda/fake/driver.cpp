@@ -133,7 +133,7 @@ EXPORT CUresult cuDevicePrimaryCtxRelease_v2(CUdevice) {
   if (--state.contexts > 0) return CUDA_SUCCESS;
   state.streams.clear();
   state.modules.clear();
-  if (size_t n = used()) fprintf(stderr, "fake CUDA: the context ends with %zu bytes allocated\n", n);
+  releaseAll();
   return CUDA_SUCCESS;
 }
 
@@ -321,6 +321,11 @@ EXPORT CUresult cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned 
     l->failed = false;
     l->error = "";
     std::string why = run(*l);
+    for (uint64_t v : l->values)
+      if (why.empty() && v >= uint64_t(1) << 40) {
+        why = overrun(v);
+        if (!why.empty()) why = "kernel " + l->kernel + ": " + why;
+      }
     return why.empty() ? CUDA_SUCCESS : poison(CUDA_ERROR_ILLEGAL_ADDRESS, why);
   });
 }

@@ -104,11 +104,21 @@ bool range(uint64_t address, uint64_t& base, size_t& size) {
   return true;
 }
 
-std::string overrun() {
+void releaseAll() {
   std::lock_guard<std::mutex> hold(lock);
   for (auto& i : pieces)
-    if (i.second.live && !intact(i.second)) return "the memory around an allocation of " + std::to_string(i.second.size) + " bytes was written to";
-  return "";
+    if (i.second.live) {
+      mmap((void*)i.second.start, i.second.pages * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+      i.second.live = false;
+    }
+  inUse = 0;
+}
+
+std::string overrun(uint64_t address) {
+  std::lock_guard<std::mutex> hold(lock);
+  Piece* p = find(address);
+  if (!p || !p->live || intact(*p)) return "";
+  return "the memory around an allocation of " + std::to_string(p->size) + " bytes was written to";
 }
 
 size_t used() {

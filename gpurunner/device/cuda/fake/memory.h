@@ -14,8 +14,10 @@ bool holds(uint64_t address, size_t size);
 // inArena says that an address is of device memory, live or not.
 bool inArena(uint64_t address);
 bool range(uint64_t address, uint64_t& base, size_t& size);
-// overrun names an allocation whose neighbourhood was written to, or is "".
-std::string overrun();
+// overrun says that the neighbourhood of the allocation at an address was
+// written to, or is "".
+std::string overrun(uint64_t address);
 size_t used();
+void releaseAll();
 
 } // namespace fake
