@@ -40,7 +40,8 @@ type fixture struct {
 	store *predictions.Store
 	// scratch is where loops put the jobs' folders.
 	scratch string
-	log     bytes.Buffer
+	log     bytes.Buffer // what runners log; complete when they have stopped
+	logger  *slog.Logger
 }
 
 // bubble runs f with a fixture.
@@ -56,7 +57,9 @@ func bubble(t *testing.T, f func(*fixture)) {
 				t.Error(err)
 			}
 		}()
-		f(&fixture{T: t, ports: s.Ports(), store: predictions.New(s.Ports()), scratch: t.TempDir()})
+		fix := &fixture{T: t, ports: s.Ports(), store: predictions.New(s.Ports()), scratch: t.TempDir()}
+		fix.logger = slog.New(slog.NewTextHandler(&fix.log, nil))
+		f(fix)
 	})
 }
 
@@ -117,7 +120,7 @@ func (f *fixture) text(j events.Job) string {
 // loop is a loop on the queue of the jobs that f.job makes.
 func (f *fixture) loop(p worker.Program) *worker.Loop {
 	return &worker.Loop{
-		Ports: f.ports, Queue: infra.PredictionQueue, Scratch: f.scratch, Log: slog.New(slog.NewTextHandler(&f.log, nil)),
+		Ports: f.ports, Queue: infra.PredictionQueue, Scratch: f.scratch, Log: f.logger,
 		Programs: map[events.Program]worker.Program{events.ProgramLora: p, events.ProgramTraining: p},
 	}
 }

@@ -311,6 +311,8 @@ func TestTwoRunners(t *testing.T) {
 			}
 			mu.Unlock()
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		if most != 2 {
 			t.Errorf("%d at a time", most)
 		}
