@@ -1,6 +1,7 @@
 package diffusion
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/lowrank/lowrank/gpurunner/clip"
@@ -32,6 +33,7 @@ type Model struct {
 	// Text are the text encoders: one, or SDXL's two.
 	Text []*TextEncoder
 
+	ctx        context.Context
 	files      Files
 	unetConfig unet.Config
 	vaeConfig  vae.Config
@@ -59,7 +61,7 @@ type network[T any] struct {
 
 // Open reads configurations and tokenizers, and no weights.
 func Open(pool *tensor.Pool, files Files) (*Model, error) {
-	m := &Model{Pool: pool, files: files}
+	m := &Model{Pool: pool, ctx: context.Background(), files: files}
 	raw, err := files.Config("unet/config.json")
 	if err != nil {
 		return nil, err
@@ -132,6 +134,13 @@ func (m *Model) check() error {
 	return nil
 }
 
+// Bind makes ctx the one whose end breaks off the loading of a network, which
+// takes seconds for large models. It returns the one before.
+func (m *Model) Bind(ctx context.Context) (was context.Context) {
+	was, m.ctx = m.ctx, ctx
+	return was
+}
+
 // UNetConfig returns the denoiser's configuration.
 func (m *Model) UNetConfig() unet.Config { return m.unetConfig }
 
@@ -190,10 +199,13 @@ func load[T any](m *Model, n *network[T], part string, build func(l *nn.Loader) 
 	if err != nil {
 		return none, err
 	}
-	l := nn.NewLoader(m.Pool, nn.FromTensors(weights))
+	l := nn.NewLoader(m.Pool, nn.FromTensors(weights)).Until(m.ctx)
 	net := build(l)
 	if err := l.Err(); err != nil {
 		l.Resources().Release()
+		if m.ctx.Err() != nil {
+			return none, err
+		}
 		return none, fmt.Errorf("%s: %w", part, err)
 	}
 	n.net, n.resources, n.loaded = net, l.Resources(), true

@@ -25,6 +25,7 @@ func Draw(ctx context.Context, m *diffusion.Model, r Request, deliver func(image
 	if err != nil {
 		return err
 	}
+	defer m.Bind(m.Bind(ctx))
 	d := &drawing{m: m, r: r, plan: plan}
 	if err := d.load(); err != nil {
 		return err

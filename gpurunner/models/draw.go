@@ -22,6 +22,7 @@ func (e *Engine) draw(ctx context.Context, t *worker.Task) error {
 	if err != nil {
 		return err
 	}
+	defer l.model.Bind(l.model.Bind(ctx))
 	var in events.LoraInput
 	if err := job.DecodeInput(l.limits, &in); err != nil {
 		return err

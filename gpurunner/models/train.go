@@ -88,6 +88,7 @@ func (l *loaded) train(ctx context.Context, t *worker.Task, o train.Options, dat
 	if err := errors.Join(o.Validate(), o.CheckCard(l.base.Card)); err != nil {
 		return err
 	}
+	defer l.model.Bind(l.model.Bind(ctx))
 	f, err := lora.ParseFormat(format)
 	if err != nil {
 		return err

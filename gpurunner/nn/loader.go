@@ -1,6 +1,7 @@
 package nn
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -30,6 +31,7 @@ type Loader struct {
 
 // loading is what a loader and its children share.
 type loading struct {
+	ctx     context.Context
 	trained func(name string) bool
 	slab    *SlabBuilder
 	errs    []error
@@ -39,7 +41,14 @@ type loading struct {
 
 // NewLoader returns a loader of weights that are frozen.
 func NewLoader(pool *tensor.Pool, src Source) *Loader {
-	return &Loader{Pool: pool, src: src, shared: &loading{}}
+	return &Loader{Pool: pool, src: src, shared: &loading{ctx: context.Background()}}
+}
+
+// Until makes the loader give up when ctx ends: large models take seconds. Err
+// then is the context's error.
+func (l *Loader) Until(ctx context.Context) *Loader {
+	l.shared.ctx = ctx
+	return l
 }
 
 // Train makes the weights that trained names become parameters of slab, in the
@@ -70,6 +79,9 @@ func (l *Loader) Path(name string) string {
 
 // Err returns everything that was wrong, nil if nothing was.
 func (l *Loader) Err() error {
+	if err := l.shared.ctx.Err(); err != nil {
+		return err
+	}
 	const most = 10
 	errs := l.shared.errs
 	if len(errs) > most {
@@ -108,6 +120,9 @@ func (r *Resources) Release() {
 // equal numbers of elements (a 1×1 convolution may be stored as a matrix).
 func (l *Loader) find(name string, wants ...[]int) (device.HostWeight, bool) {
 	path := l.Path(name)
+	if l.shared.ctx.Err() != nil {
+		return device.HostWeight{}, false
+	}
 	w, ok := l.src.Weight(path)
 	if !ok {
 		l.Fail(fmt.Errorf("weight %q is missing", path))

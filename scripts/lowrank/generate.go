@@ -91,6 +91,7 @@ func draw(cmd *cobra.Command, prompt string, f *drawFlags) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.base, err)
 	}
+	m.Bind(ctx)
 	r, err := request(cmd, f, b.Card, m)
 	if err != nil {
 		return err

@@ -136,6 +136,7 @@ func runTrain(cmd *cobra.Command, pictures string, f *trainFlags) (err error) {
 		return fmt.Errorf("%s: %w", f.base, err)
 	}
 	defer m.Release()
+	m.Bind(ctx)
 	job := train.Job{Model: m, Layers: generate.Layers(f.base, m), Name: f.out, Options: o,
 		Checkpoint: f.checkpoint, CheckpointEvery: f.checkpointEvery, Resume: f.resume, PreviewEvery: f.previewEvery,
 		Log: func(format string, args ...any) { fmt.Fprintf(messages, "lowrank: "+format+"\n", args...) }}
