@@ -11,12 +11,12 @@ import (
 	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/infra"
 	"github.com/lowrank/lowrank/infra/predictions"
-	"github.com/lowrank/lowrank/infra/retry"
 )
 
 // attempt is this runner's turn at one job.
 type attempt struct {
 	*Loop
+	store   *predictions.Store
 	queue   infra.Queue
 	message infra.Message
 	run     *predictions.Run
@@ -59,7 +59,7 @@ func (a *attempt) work(ctx context.Context) (how string, fatal error) {
 	cause := context.Cause(inner)
 	switch {
 	case errors.Is(cause, ErrEnded):
-		a.drop()
+		a.drop(a.last, a.store, job)
 		a.ack(a.last, a.queue, a.message)
 		return "canceled", nil
 	case errors.Is(cause, ErrLost):
@@ -144,34 +144,17 @@ func (a *attempt) end(how string, write func() error) string {
 	switch {
 	case errors.Is(err, events.ErrTerminal), errors.Is(err, infra.ErrNotFound):
 		how = "ended meanwhile"
-		a.drop()
+		a.drop(a.last, a.store, a.run.Job())
 	case errors.Is(err, events.ErrLeaseLost):
 		how = "lost"
 	case err != nil:
 		a.Log.Warn("the job's end could not be written; it will come again", "job", a.run.Job().ID, "err", err)
 		return "left"
 	case a.run.Job().Status.Terminal():
-		a.drop()
+		a.drop(a.last, a.store, a.run.Job())
 	}
 	a.ack(a.last, a.queue, a.message)
 	return how
-}
-
-// drop removes what a job that has ended does not need: its checkpoint, and
-// unless it succeeded what it has put.
-func (a *attempt) drop() {
-	job := a.run.Job()
-	if job.Status != events.Succeeded {
-		if err := a.run.DropOutputs(a.last); err != nil {
-			a.Log.Warn("drop outputs", "job", job.ID, "err", err)
-		}
-	}
-	if job.Checkpoint == "" && !job.Program.Trains() {
-		return
-	}
-	if err := retry.Do(a.last, a.Ports.Clock, func() error { return a.Ports.Blobs.Delete(a.last, job.CheckpointKey()) }); err != nil {
-		a.Log.Warn("drop checkpoint", "job", job.ID, "err", err)
-	}
 }
 
 // beat writes what has gathered and keeps both leases, until ctx ends. It ends

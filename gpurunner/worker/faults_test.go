@@ -384,3 +384,57 @@ func TestBroken(t *testing.T) {
 		}
 	})
 }
+
+// A runner that dies between the job's last write and its clearing up leaves
+// nothing for ever: its message comes again.
+func TestDiesBeforeClearingUp(t *testing.T) {
+	for _, end := range []struct {
+		name string
+		how  func(f *fixture, id events.JobID)
+		want int // outputs that stay
+	}{
+		{"Succeeded", func(*fixture, events.JobID) {}, 1},
+		{"Canceled", func(f *fixture, id events.JobID) { _, err := f.store.Cancel(f.Context(), id); f.must(err) }, 0},
+	} {
+		t.Run(end.name, func(t *testing.T) {
+			bubble(t, func(f *fixture) {
+				j := f.job(training)
+				var dead atomic.Bool
+				l := f.loop(func(ctx context.Context, t *worker.Task) error {
+					if err := errors.Join(save(t, "half"), put("x")(ctx, t)); err != nil {
+						return err
+					}
+					end.how(f, j.ID)
+					return nil
+				})
+				l.Queue = infra.TrainingQueue
+				l.Ports, _ = faulty.Wrap(f.ports, faulty.Plan{FailBefore: 1, Only: func(op string) bool {
+					if op == "blobs.Delete" || op == "blobs.List" || op == "queue.Ack" {
+						dead.Store(true)
+					}
+					return dead.Load()
+				}})
+				stop := f.run(l)
+				time.Sleep(5 * time.Second)
+				stop()
+				if !dead.Load() || !f.load(j.ID).Status.Terminal() || len(f.blobs("checkpoints/")) != 1 {
+					t.Fatalf("the job was to end and leave something: %+v", f.load(j.ID))
+				}
+				l = f.loop(nil)
+				l.Queue = infra.TrainingQueue
+				stop = f.run(l)
+				time.Sleep(time.Minute)
+				stop()
+				if left := f.blobs("checkpoints/"); len(left) > 0 {
+					t.Errorf("left: %q", left)
+				}
+				if left := f.blobs("outputs/"); len(left) != end.want {
+					t.Errorf("%q, want %d", left, end.want)
+				}
+				if d := f.depth(infra.TrainingQueue); d != (infra.Depth{}) {
+					t.Errorf("the queue holds %+v", d)
+				}
+			})
+		})
+	}
+}

@@ -102,7 +102,13 @@ func (l *Loop) handle(ctx context.Context, queue infra.Queue, store *predictions
 	run, err := store.Start(last, msg.ID, l.Lease)
 	switch {
 	case err == nil:
-	case errors.Is(err, events.ErrTerminal), errors.Is(err, events.ErrLeased), errors.Is(err, events.ErrWaiting), errors.Is(err, infra.ErrNotFound):
+	case errors.Is(err, events.ErrTerminal), errors.Is(err, infra.ErrNotFound):
+		if m.Receives > 1 { // whoever ended it, or was at it when it ended, died before it cleared up
+			l.drop(last, store, events.Job{ID: msg.ID, Program: events.ProgramTraining})
+		}
+		l.ack(last, queue, m)
+		return nil
+	case errors.Is(err, events.ErrLeased), errors.Is(err, events.ErrWaiting):
 		l.ack(last, queue, m)
 		return nil
 	default:
@@ -111,7 +117,7 @@ func (l *Loop) handle(ctx context.Context, queue infra.Queue, store *predictions
 	}
 	begun := l.now()
 	l.Log.Info("started", "job", msg.ID, "program", run.Job().Program, "receives", m.Receives)
-	a := &attempt{Loop: l, queue: queue, message: m, run: run, last: last}
+	a := &attempt{Loop: l, store: store, queue: queue, message: m, run: run, last: last}
 	done, err := a.work(ctx)
 	l.Log.Info("ended", "job", msg.ID, "how", done, "seconds", l.now().Sub(begun).Seconds())
 	return err
