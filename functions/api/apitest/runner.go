@@ -240,7 +240,7 @@ func (r *Runner) fetch(ctx context.Context, job *events.Job, u string) (data []b
 func tinyTensors(zip []byte, seed int64) []byte {
 	h := fnv.New64a()
 	h.Write(zip)
-	header := fmt.Sprintf(`{"__metadata__":{"<s1>":"<embed>"},"unet:0:up":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}`)
+	header := `{"__metadata__":{"<s1>":"<embed>"},"unet:0:up":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}`
 	for len(header)%8 != 0 {
 		header += " "
 	}
