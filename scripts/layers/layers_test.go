@@ -17,17 +17,16 @@ const module = "github.com/lowrank/lowrank/"
 // longest folder that fits counts. A test file may also import what only tests
 // need.
 var may = map[string][]string{
-	"events":                {"events"},
-	"infra":                 {"events", "infra"},
-	"functions":             {"events", "infra", "functions"},
-	"gpurunner":             {"gpurunner"},
-	"gpurunner/worker":      {"events", "infra", "gpurunner/worker"},
-	"gpurunner/inputs":      {"events", "infra", "gpurunner/worker", "gpurunner/inputs"},
-	"gpurunner/models":      {"events", "gpurunner"},
-	"samples":               {},
-	"scripts":               {"events", "infra", "functions", "gpurunner", "samples", "scripts"},
-	"scripts/lowrank/demo":  {"samples"},
-	"gpurunner/device/cuda": {"gpurunner/device"},
+	"events":               {"events"},
+	"infra":                {"events", "infra"},
+	"functions":            {"events", "infra", "functions"},
+	"gpurunner":            {"gpurunner"},
+	"gpurunner/worker":     {"events", "infra", "gpurunner/worker"},
+	"gpurunner/inputs":     {"events", "infra", "gpurunner/worker", "gpurunner/inputs"},
+	"gpurunner/models":     {"events", "gpurunner"},
+	"samples":              {},
+	"scripts":              {"events", "infra", "functions", "gpurunner", "samples", "scripts"},
+	"scripts/lowrank/demo": {"samples"},
 }
 
 // notEngine are the parts of the runner that know the service; the engine below
