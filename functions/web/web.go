@@ -127,7 +127,8 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	first, _, _ := strings.Cut(path, "/")
 	html := wantsHTML(r)
 	switch {
-	case slices.Contains(notPages, first), r.Method == http.MethodOptions, path == "" && !html:
+	case slices.Contains(notPages, first), r.Method == http.MethodOptions, path == "" && !html,
+		r.Header.Get("Authorization") != "": // programs, also where they ask for what is not there
 		s.API.ServeHTTP(w, r)
 		return
 	}
