@@ -63,8 +63,7 @@ func (a *attempt) work(ctx context.Context) (how string, fatal error) {
 		a.ack(a.last, a.queue, a.message)
 		return "canceled", nil
 	case errors.Is(cause, ErrLost):
-		a.ack(a.last, a.queue, a.message)
-		return "lost", nil
+		return "lost", nil // the message may be the job's only one
 	case err == nil:
 		return a.end("succeeded", func() error { return a.run.Succeed(a.last, task.outputs...) }), nil
 	case errors.Is(err, ErrBroken):
@@ -146,7 +145,7 @@ func (a *attempt) end(how string, write func() error) string {
 		how = "ended meanwhile"
 		a.drop(a.last, a.store, a.run.Job())
 	case errors.Is(err, events.ErrLeaseLost):
-		how = "lost"
+		return "lost"
 	case err != nil:
 		a.Log.Warn("the job's end could not be written; it will come again", "job", a.run.Job().ID, "err", err)
 		return "left"

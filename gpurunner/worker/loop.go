@@ -103,9 +103,9 @@ func (l *Loop) handle(ctx context.Context, queue infra.Queue, store *predictions
 	switch {
 	case err == nil:
 	case errors.Is(err, events.ErrTerminal), errors.Is(err, infra.ErrNotFound):
-		if m.Receives > 1 { // whoever ended it, or was at it when it ended, died before it cleared up
-			l.drop(last, store, events.Job{ID: msg.ID, Program: events.ProgramTraining})
-		}
+		// It was canceled while no runner had it, or the one that had it died before
+		// it cleared up.
+		l.drop(last, store, events.Job{ID: msg.ID, Program: events.ProgramTraining})
 		l.ack(last, queue, m)
 		return nil
 	case errors.Is(err, events.ErrLeased), errors.Is(err, events.ErrWaiting):
