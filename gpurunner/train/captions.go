@@ -33,7 +33,7 @@ func (c captioner) prompt(p *dataset.Picture, pick func(n int) int) string {
 		text = strings.ReplaceAll(text, c.from, c.to)
 	}
 	if c.pattern != "" {
-		text = dataset.Fill(c.pattern, text)
+		text = dataset.Fill(strings.ReplaceAll(c.pattern, "{concept}", c.concept), text)
 	}
 	return text
 }

@@ -77,8 +77,8 @@ func TestPrompts(t *testing.T) {
 			t.Errorf("placeholder_token_at_data: got %q", p)
 		}
 	}
-	for _, p := range x.prompts(4, func(o *Options) { o.UseTemplate, o.CaptionPattern = "none", "{} in the style of <s1>" }) {
-		if !strings.HasPrefix(p, "a disc number ") || !strings.HasSuffix(p, " in the style of <s1>") {
+	for _, p := range x.prompts(4, func(o *Options) { o.UseTemplate, o.CaptionPattern = "none", "{} in the style of {concept}" }) {
+		if !strings.HasPrefix(p, "a disc number ") || !strings.HasSuffix(p, " in the style of <s1><s2>") {
 			t.Errorf("caption_pattern: got %q", p)
 		}
 	}

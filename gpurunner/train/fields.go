@@ -79,7 +79,7 @@ var fields = []Field{
 	{Own: true, Name: "h_flip", Usage: "mirror every other picture", ptr: func(o *Options) any { return &o.HorizontalFlip }},
 	{Own: true, Name: "mask_temperature", Usage: "power of the mask: above 1 sharpens it, 0 is no mask", ptr: func(o *Options) any { return &o.MaskTemperature }},
 	{Own: true, Name: "normalize_mask", Usage: "divide a masked loss by the sum of its mask, so that a small face counts as much as a large one", ptr: func(o *Options) any { return &o.NormalizeMask }},
-	{Own: true, Name: "caption_pattern", Usage: "sentence around a picture's own caption, {} for the caption: \"{} in the style of <s1><s2>\"", ptr: func(o *Options) any { return &o.CaptionPattern }},
+	{Own: true, Name: "caption_pattern", Usage: "sentence around a picture's own caption: {} stands for the caption, {concept} for the tokens", ptr: func(o *Options) any { return &o.CaptionPattern }},
 	{Own: true, Name: "cached_latents", Usage: "encode each picture once, without colour jitter: faster", ptr: func(o *Options) any { return &o.CachedLatents }},
 	{Own: true, Name: "aspect_buckets", Usage: "crop to the nearest of several aspect ratios instead of squares", ptr: func(o *Options) any { return &o.AspectBuckets }},
 	{Own: true, Name: "min_snr_gamma", Usage: "weigh timesteps by min(snr, gamma)/snr; 5 is usual, 0 is off", ptr: func(o *Options) any { return &o.MinSNRGamma }},
@@ -97,13 +97,17 @@ var fields = []Field{
 func Fields() []Field { return slices.Clone(fields) }
 
 // Set gives the option called name (lora_rank or lora-rank) a value: a number,
-// a boolean, or text that is parsed for it. Ranges are checked by Validate.
+// a boolean, or text that is parsed for it. Ranges are checked by Validate. A
+// template takes the place of a caption_pattern that was set before.
 func (o *Options) Set(name string, value any) error {
 	name = strings.ReplaceAll(name, "-", "_")
 	for _, f := range fields {
 		if f.Name == name {
 			if err := assign(f.ptr(o), value); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
+			}
+			if name == "use_template" && o.UseTemplate != "none" {
+				o.CaptionPattern = "" // a preset's; see Validate
 			}
 			return nil
 		}

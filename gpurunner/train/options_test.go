@@ -194,6 +194,19 @@ func TestSet(t *testing.T) {
 	}
 }
 
+// TestTemplateOverPattern: a template takes the place of a preset's pattern.
+func TestTemplateOverPattern(t *testing.T) {
+	o := Advanced()
+	for _, set := range [][2]string{{"use_template", "none"}, {"caption_pattern", "{} in the style of {concept}"}, {"use_template", "style"}} {
+		if err := o.Set(set[0], set[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := o.Validate(); err != nil || o.CaptionPattern != "" {
+		t.Errorf("%q, %v", o.CaptionPattern, err)
+	}
+}
+
 func TestValidate(t *testing.T) {
 	tests := []struct {
 		name  string

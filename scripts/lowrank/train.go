@@ -38,11 +38,11 @@ func trainCommand() *cobra.Command {
 		Short: "Teach a base model a concept from a few pictures",
 		Long: `Teach a base model a concept from a few pictures, and write it as a file of a few megabytes.
 
---task chooses a preset for what the pictures show; every option of the trainer can be set beside it. Stopping it
-(Ctrl-C) saves a checkpoint, from which --resume goes on.`,
+--task chooses a preset for what the pictures show; flags of the trainer's options override it. Stopping it (Ctrl-C)
+saves a checkpoint, from which --resume goes on.`,
 		Example: `  lowrank train --task style --out neon.safetensors neon-sign.zip
   lowrank train --task object --lora-rank 8 --max-train-steps-tuning 300 ./mascot
-  lowrank train --task style --use-template none --caption-pattern "{} in the style of <s1><s2>" neon-sign.zip
+  lowrank train --task style --use-template none --caption-pattern "{} in the style of {concept}" neon-sign.zip
   lowrank train --resume --task style --out neon.safetensors neon-sign.zip`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return runTrain(cmd, args[0], &f) },
@@ -67,7 +67,7 @@ func trainCommand() *cobra.Command {
 func optionFlags(flags *pflag.FlagSet) {
 	defaults := train.Advanced()
 	for _, o := range train.Fields() {
-		flags.Var(&optionValue{kind: o.Kind(), now: fmt.Sprint(o.Value(&defaults))}, o.Flag(), o.Usage+" (default: the preset's)")
+		flags.Var(&optionValue{kind: o.Kind(), now: fmt.Sprint(o.Value(&defaults))}, o.Flag(), o.Usage)
 		if o.Kind() == "bool" {
 			flags.Lookup(o.Flag()).NoOptDefVal = "true"
 		}
