@@ -107,6 +107,7 @@ func rehearse(ctx context.Context, keep string, prebuilt bool) (err error) {
 		do   func(context.Context) error
 	}{
 		{"deploy", func(ctx context.Context) error { return r.deploy(ctx, api.URL, content.URL) }},
+		{"consumer", r.deployConsumer},
 		{"runners", r.startRunners},
 		{"limits", r.limits},
 		{"jobs", r.jobs},
