@@ -56,9 +56,13 @@ func trainIn(dir string) error {
 }
 
 // TestKill kills a training process (SIGKILL: it has no chance to save anything)
-// at twenty random moments, starts it again each time, and wants the bytes of
-// one that nobody touched.
+// at random moments, starts it again each time, and wants the bytes of one that
+// nobody touched. LOWRANK_REQUIRE=kill kills twenty times instead of four.
 func TestKill(t *testing.T) {
+	times := 4
+	if paritytest.Required("kill") {
+		times = 20
+	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -94,10 +98,10 @@ func TestKill(t *testing.T) {
 	dir, seed := folder(), uint64(began.UnixNano())
 	random := rand.New(rand.NewPCG(seed, 0))
 	kills, half := 0, 0
-	for kills < 20 {
+	for kills < times {
 		// Early ends are as likely as late ones. A process that ends by
 		// itself leaves a result, which is taken away again with its
-		// checkpoint, so that all twenty hit one at work.
+		// checkpoint, so that every kill hits one at work.
 		cmd := start(dir)
 		time.Sleep(time.Duration(random.Float64() * float64(took)))
 		if err := cmd.Process.Kill(); err != nil {
