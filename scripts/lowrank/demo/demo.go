@@ -43,7 +43,7 @@ type Part struct {
 }
 
 // stylePrompts are things that the style's pictures do not show.
-var stylePrompts = []string{"a pizza", "a mushroom", "a penguin", "a castle", "a bus", "a frog", "a rose", "a cat"}
+var stylePrompts = []string{"a pizza", "a mushroom", "a frog", "a heart", "a star", "a robot", "a bear", "an ice cream"}
 
 // mascotPrompts are places and manners that the mascot's pictures do not show.
 var mascotPrompts = []string{
@@ -244,7 +244,7 @@ func (d *demo) picture(ctx context.Context, input map[string]any) (image.Image, 
 
 // The scales that the sheet is drawn with.
 const (
-	styleScale  = "0.7"
+	styleScale  = "0.5"
 	mascotScale = "1"
-	bothScale   = "0.6|0.9"
+	bothScale   = "0.7|0.5"
 )

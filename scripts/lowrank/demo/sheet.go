@@ -34,10 +34,10 @@ type section struct {
 }
 
 const (
-	side    = 128 // pixels of a picture on the sheet
+	side    = 160 // pixels of a picture on the sheet
 	gap     = 12
 	margin  = 28
-	labelW  = 132
+	labelW  = 164
 	caption = 22
 )
 
