@@ -62,6 +62,8 @@ func request(ctx context.Context, event lambdaevents.APIGatewayV2HTTPRequest) (*
 	if len(event.Cookies) > 0 {
 		req.Header.Set("Cookie", strings.Join(event.Cookies, "; "))
 	}
+	// What API Gateway does not set, a client may have made up.
+	req.Header.Del("X-Forwarded-Host")
 	req.Header.Del("Content-Length")
 	return req, nil
 }
