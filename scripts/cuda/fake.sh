@@ -32,8 +32,12 @@ for cu in "$kernels"/*.cu; do
 	names=$(g++ "${flags[@]}" -x c++ -DLOWRANK_HOST -DLOWRANK_LIST -E "$cu" | grep -oE 'LOWRANK_ENTRY void +[a-z0-9_]+' | awk '{print $3}')
 	{
 		echo '#define LOWRANK_HOST'
-		echo "#include \"$(realpath "$cu")\""
+		echo '#include "host.h"'
 		echo '#include "registry.h"'
+		# Families use the same names for different things, as modules may.
+		echo 'namespace {'
+		echo "#include \"$(realpath "$cu")\""
+		echo '}'
 		echo "namespace fake { extern const Named ${name}_kernels[]; const Named ${name}_kernels[] = {"
 		for k in $names; do echo "LOWRANK_KERNEL($k)"; done
 		echo '{nullptr, nullptr}}; }'

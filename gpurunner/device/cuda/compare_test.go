@@ -156,7 +156,9 @@ func TestSameBitsAsPortable(t *testing.T) {
 		p.same(fmt.Sprintf("slope %d", f), dx)
 	}
 	y := p.nothing(n)
-	draw := func(i int) device.Draw { return device.Draw{Key: 0x123456789abcdef, Stream: 4, Micro: 2, Step: step[i]} }
+	draw := func(i int) device.Draw {
+		return device.Draw{Key: 0x123456789abcdef, Stream: 4, Micro: 2, Step: step[i]}
+	}
 	p.both(func(d device.Device, i int) { d.Normal(y[i], draw(i)) })
 	p.same("normals", y)
 	p.both(func(d device.Device, i int) {

@@ -2,7 +2,11 @@
 
 package cuda
 
-import "github.com/lowrank/lowrank/gpurunner/device"
+import (
+	"fmt"
+
+	"github.com/lowrank/lowrank/gpurunner/device"
+)
 
 // geometry are GEOMETRY_PARAMS.
 func geometry(g device.ConvGeom) []arg {
@@ -68,9 +72,11 @@ func (d *Device) Conv(y, x device.Array, w device.Weight, g device.ConvGeom, low
 	if !ok || rows == 0 || g.O == 0 {
 		return
 	}
-	if p, ok := d.split(rows, g.O, wt.taps*g.C); ok {
+	if p, ok := d.split("conv", rows, g.O, wt.taps*g.C, true); ok {
+		d.weightKernel(&p, wt)
+		p.fast = aligned(fastA, xp, g.C, g.C, 4) | aligned(fastB, wt.buf.address, wt.taps*g.C, wt.taps*g.C, 8) | l.fast(false)
 		args := append([]arg{address(xp), address(wt.buf.address)}, geometry(g)...)
-		d.run("conv"+wt.suffix(), "reduce_splits", p, append(args, l.args()...), last)
+		d.run(p, "reduce_splits", append(args, l.args()...), last, last)
 	}
 	for _, t := range l.temps {
 		d.Release(t)
@@ -100,20 +106,15 @@ func (d *Device) ConvBack(dx, dy device.Array, w device.Weight, g device.ConvGeo
 	if rows == 0 || g.C == 0 {
 		return
 	}
-	p, ok := d.split(rows, g.C, wt.taps*g.O)
+	p, ok := d.split("conv_back", rows, g.C, wt.taps*g.O, true)
 	if !ok {
 		return
 	}
-	args := append([]arg{address(yp), address(wt.buf.address)}, geometry(g)...)
-	all := append(append(p.args(), args...), address(xp), fraction(beta))
-	d.launch("conv_back"+wt.suffix(), p.grid(), 256, all...)
-	if p.part == nil {
-		return
-	}
+	d.weightKernel(&p, wt)
+	p.fast = aligned(fastA, yp, g.O, g.O, 4) | aligned(fastB, wt.buf.address, g.C, g.C, 8)
 	m := matrix{p: xp, rows: rows, cols: g.C, stride: g.C}
-	end := []arg{address(p.part.address), whole(p.splits), whole(rows), whole(g.C)}
-	d.launch("reduce_splits", line(rows*g.C, 256), 256, append(end, d.epilogue(op, device.Epilogue{Beta: beta}, m, 1)...)...)
-	d.Release(p.part)
+	d.run(p, "reduce_splits", append([]arg{address(yp), address(wt.buf.address)}, geometry(g)...),
+		[]arg{address(xp), fraction(beta)}, d.epilogue(op, device.Epilogue{Beta: beta}, m, 1))
 }
 
 // ConvWeightGrad implements device.Convolutions.
@@ -136,19 +137,16 @@ func (d *Device) ConvWeightGrad(dw, x, dy device.Array, g device.ConvGeom, beta 
 	if dw.Len == 0 {
 		return
 	}
-	p, ok := d.split(g.O, taps*g.C, outs)
+	p, ok := d.split("conv_weight_grad", g.O, taps*g.C, outs, false)
 	if !ok {
 		return
 	}
-	args := append([]arg{address(xp), address(yp)}, geometry(g)...)
-	all := append(append(p.args(), args...), address(wp), fraction(beta))
-	d.launch("conv_weight_grad", p.grid(), 256, all...)
-	if p.part == nil {
-		return
+	if d.tensorCores() {
+		p.kernel = fmt.Sprintf("mma_%s_%v", p.kernel, d.options.Precision)
+		p.fast = aligned(fastA, yp, g.O, g.O, 4) | aligned(fastB, xp, g.C, g.C, 4)
 	}
-	d.launch("reduce_splits_grad", line(dw.Len, 256), 256, address(p.part.address), whole(p.splits), whole(p.rows), whole(p.columns),
-		address(wp), whole(taps), whole(g.C), fraction(beta))
-	d.Release(p.part)
+	d.run(p, "reduce_splits_grad", append([]arg{address(xp), address(yp)}, geometry(g)...),
+		[]arg{address(wp), fraction(beta)}, []arg{address(wp), whole(taps), whole(g.C), fraction(beta)})
 }
 
 // Upsample implements device.Convolutions.

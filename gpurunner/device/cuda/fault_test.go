@@ -227,4 +227,3 @@ func TestCancel(t *testing.T) {
 		t.Errorf("Sync: %v", err)
 	}
 }
-

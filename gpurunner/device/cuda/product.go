@@ -11,25 +11,57 @@ import (
 // product is a matrix product about to be launched: y [rows,columns], summed
 // over terms.
 type product struct {
+	kernel               string // without type and tile
 	rows, columns, terms int
 	splits, perSplit     int
 	part                 *buffer // [splits,rows,columns], if there are several
+	edge                 int     // rows and columns of a block
+	fast                 fast
 }
 
 const (
-	tile         = 64  // rows and columns of a block, as in products.cu
-	wantBlocks   = 192 // enough for large GPUs; a constant, as the cut is part of the bits
-	leastTerms   = 256 // of a split
-	mostSplits   = 64
-	chainOfTerms = 16 // splits start at multiples of a step
+	smallEdge  = 64  // as in products.cu and mma_products.cu
+	largeEdge  = 128 // of large products on tensor cores
+	largeFrom  = 96  // blocks of the large edge
+	wantBlocks = 192 // enough for large GPUs; a constant, as the cut is part of the bits
+	leastTerms = 256 // of a split
+	mostSplits = 64
+	stepTerms  = 32 // splits start at multiples of a step
 )
 
-// split cuts the sum of a product with few elements, by shape alone.
-func (d *Device) split(rows, columns, terms int) (p product, ok bool) {
-	p = product{rows: rows, columns: columns, terms: terms, splits: 1, perSplit: terms}
-	blocks := ceil(rows, tile) * ceil(columns, tile)
+// fast tells a tensor core's kernel which of its operands, A, B, and those of
+// the low-rank term, come in aligned runs: see mma_products.cu.
+type fast int
+
+const (
+	fastA fast = 1 << iota
+	fastB
+	fastLow
+	fastUp
+)
+
+// aligned is bit where runs of n elements that begin at multiples of n lie in
+// aligned memory: rows stride apart, of extent elements.
+func aligned(bit fast, p uint64, stride, extent, n int) fast {
+	if p%16 == 0 && stride%n == 0 && extent%n == 0 {
+		return bit
+	}
+	return 0
+}
+
+// tensorCores says that products run on them.
+func (d *Device) tensorCores() bool { return d.options.Precision != device.F32 }
+
+// split cuts the sum of a product with few elements, by shape alone. large
+// allows the large edge.
+func (d *Device) split(kernel string, rows, columns, terms int, large bool) (p product, ok bool) {
+	p = product{kernel: kernel, rows: rows, columns: columns, terms: terms, splits: 1, perSplit: terms, edge: smallEdge}
+	if large && d.tensorCores() && ceil(rows, largeEdge)*ceil(columns, largeEdge) >= largeFrom {
+		p.edge = largeEdge
+	}
+	blocks := ceil(rows, p.edge) * ceil(columns, p.edge)
 	if s := min(wantBlocks/max(blocks, 1), terms/leastTerms, mostSplits); s > 1 {
-		p.perSplit = ceil(ceil(terms, s), chainOfTerms) * chainOfTerms
+		p.perSplit = ceil(ceil(terms, s), stepTerms) * stepTerms
 		p.splits = ceil(terms, p.perSplit)
 	}
 	if p.splits > 1 {
@@ -40,28 +72,39 @@ func (d *Device) split(rows, columns, terms int) (p product, ok bool) {
 	return p, true
 }
 
-func (p *product) grid() grid { return grid{ceil(p.rows, tile), ceil(p.columns, tile), p.splits} }
-
 // args are PRODUCT_PARAMS.
-func (p *product) args() []arg {
+func (d *Device) productArgs(p *product) []arg {
 	part := uint64(0)
 	if p.part != nil {
 		part = p.part.address
 	}
-	return []arg{whole(p.rows), whole(p.columns), whole(p.terms), address(part), whole(p.perSplit)}
+	args := []arg{whole(p.rows), whole(p.columns), whole(p.terms), address(part), whole(p.perSplit)}
+	if d.tensorCores() {
+		args = append(args, whole(int(p.fast)))
+	}
+	return args
 }
 
-// run launches the kernel and, where the sum is split, the kernel that adds the
-// parts and ends with last.
-func (d *Device) run(kernel, reduce string, p product, args, last []arg) {
-	all := append(append(p.args(), args...), last...)
-	d.launch(kernel, p.grid(), 256, all...)
+// run launches a product, and then, where its sum is split, the kernel that adds
+// the parts, which ends with end instead of the product's last.
+func (d *Device) run(p product, reduce string, args, last, end []arg) {
+	g := grid{ceil(p.rows, p.edge), ceil(p.columns, p.edge), p.splits}
+	d.launch(p.kernel, g, 256, append(append(d.productArgs(&p), args...), last...)...)
 	if p.part == nil {
 		return
 	}
-	end := []arg{address(p.part.address), whole(p.splits), whole(p.rows), whole(p.columns)}
-	d.launch(reduce, line(p.rows*p.columns, 256), 256, append(end, last...)...)
+	sum := []arg{address(p.part.address), whole(p.splits), whole(p.rows), whole(p.columns)}
+	d.launch(reduce, line(p.rows*p.columns, 256), 256, append(sum, end...)...)
 	d.Release(p.part)
+}
+
+// weightKernel names the kernel of a product with a frozen weight.
+func (d *Device) weightKernel(p *product, w *weight) {
+	if d.tensorCores() {
+		p.kernel = fmt.Sprintf("mma_%s_%v_%d", p.kernel, w.kind, p.edge)
+	} else {
+		p.kernel = fmt.Sprintf("%s_%v", p.kernel, w.kind)
+	}
 }
 
 // low is one low-rank term: all that a product was given, side by side.
@@ -160,13 +203,23 @@ func (d *Device) weighted(kernel string, wt *weight, y, x matrix, terms int, low
 	if !ok || y.rows == 0 || y.cols == 0 {
 		return
 	}
-	if p, ok := d.split(y.rows, y.cols, terms); ok {
-		args := append([]arg{address(x.p), whole(x.stride), address(wt.buf.address)}, l.args()...)
-		d.run(kernel+wt.suffix(), "reduce_splits", p, args, last)
+	if p, ok := d.split(kernel, y.rows, y.cols, terms, true); ok {
+		d.weightKernel(&p, wt)
+		p.fast = aligned(fastA, x.p, x.stride, terms, 4) | aligned(fastB, wt.buf.address, wt.in, wt.in, 8) | l.fast(back)
+		d.run(p, "reduce_splits", append([]arg{address(x.p), whole(x.stride), address(wt.buf.address)}, l.args()...), last, last)
 	}
 	for _, t := range l.temps {
 		d.Release(t)
 	}
+}
+
+// fast says which of the low-rank term's factors come in aligned runs.
+func (l *low) fast(back bool) fast {
+	up := aligned(fastUp, l.up.p, l.up.stride, l.h.cols, 4)
+	if back {
+		up = aligned(fastUp, l.up.p, l.up.stride, l.up.cols, 4)
+	}
+	return up | aligned(fastLow, l.h.p, l.h.stride, l.h.cols, 4)
 }
 
 // MatMul implements device.Products.
@@ -184,15 +237,24 @@ func (d *Device) MatMul(c, a, b device.Matrix, transA, transB bool, alpha float3
 	am, bm := d.mat(op, "a", a), d.matOf(op, "b", b, want[0], want[1])
 	cm := d.matOf(op, "c", c, m, n)
 	last := d.epilogue(op, epi, cm, alpha)
-	if m == 0 || n == 0 {
+	d.matmul(cm, am, bm, transA, transB, k, last)
+}
+
+// matmul launches a product of live matrices.
+func (d *Device) matmul(c, a, b matrix, transA, transB bool, terms int, last []arg) {
+	if c.rows == 0 || c.cols == 0 {
 		return
 	}
-	p, ok := d.split(m, n, k)
+	p, ok := d.split(fmt.Sprintf("matmul_%c%c", letter(transA), letter(transB)), c.rows, c.cols, terms, false)
 	if !ok {
 		return
 	}
-	kernel := fmt.Sprintf("matmul_%c%c", letter(transA), letter(transB))
-	d.run(kernel, "reduce_splits", p, []arg{address(am.p), whole(am.stride), address(bm.p), whole(bm.stride)}, last)
+	if d.tensorCores() {
+		p.kernel = fmt.Sprintf("mma_%s_%v", p.kernel, d.options.Precision)
+		// Rows of four along what is contiguous: a's columns and b's.
+		p.fast = aligned(fastA, a.p, a.stride, a.cols, 4) | aligned(fastB, b.p, b.stride, b.cols, 4)
+	}
+	d.run(p, "reduce_splits", []arg{address(a.p), whole(a.stride), address(b.p), whole(b.stride)}, last, last)
 }
 
 func letter(trans bool) byte {

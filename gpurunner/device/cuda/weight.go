@@ -10,12 +10,13 @@ import (
 )
 
 // weight is a frozen matrix [out,in], or a convolution's kernel
-// [out,taps,in], row-major in the type it was stored in. It implements
-// device.Weight.
+// [out,taps,in], row-major, in the type it was stored in, or, where products run
+// on tensor cores, in theirs. It implements device.Weight.
 type weight struct {
 	shape         []int
 	out, in, taps int
 	kind          device.DType
+	frozen        device.DType // what it was stored in
 	buf           *buffer
 }
 
@@ -26,9 +27,6 @@ func (w *weight) Shape() []int { return slices.Clone(w.shape) }
 func (w *weight) Size() int { return w.buf.size }
 
 func (w *weight) elements() int { return w.out * w.in * w.taps }
-
-// suffix ends the names of the kernels that read w.
-func (w *weight) suffix() string { return "_" + w.kind.String() }
 
 func (d *Device) weight(op string, w device.Weight) *weight {
 	wt, ok := w.(*weight)
@@ -49,7 +47,10 @@ func (d *Device) matrixWeight(op string, w device.Weight) *weight {
 
 // Freeze implements device.Memory.
 func (d *Device) Freeze(h device.HostWeight) (device.Weight, error) {
-	w := &weight{shape: slices.Clone(h.Shape), kind: h.Type, taps: 1}
+	w := &weight{shape: slices.Clone(h.Shape), kind: h.Type, frozen: h.Type, taps: 1}
+	if d.tensorCores() {
+		w.kind = d.options.Precision
+	}
 	switch len(h.Shape) {
 	case 4:
 		w.taps = h.Shape[2] * h.Shape[3]
@@ -62,7 +63,7 @@ func (d *Device) Freeze(h device.HostWeight) (device.Weight, error) {
 	if h.Type == device.I32 || w.elements()*h.Type.Size() != len(h.Data) {
 		panic(fmt.Sprintf("cuda: Freeze of %v %v from %d bytes", h.Type, h.Shape, len(h.Data)))
 	}
-	buf, err := d.take(d.frozen, len(h.Data))
+	buf, err := d.take(d.frozen, w.elements()*w.kind.Size())
 	if err != nil {
 		return nil, fmt.Errorf("freeze a weight of shape %v: %w", h.Shape, err)
 	}
@@ -75,12 +76,12 @@ func (d *Device) Freeze(h device.HostWeight) (device.Weight, error) {
 	return w, nil
 }
 
-// fillWeight uploads a weight's bytes and brings kernels into their order.
+// fillWeight uploads a weight's bytes and brings them into its type and order.
 func (d *Device) fillWeight(w *weight, data []byte) error {
 	if d.err != nil {
 		return d.err
 	}
-	if w.taps == 1 {
+	if w.taps == 1 && w.kind == w.frozen {
 		return d.stage.up(&d.driver, w.buf.address, data)
 	}
 	raw, err := d.take(d.memory, len(data))
@@ -91,26 +92,42 @@ func (d *Device) fillWeight(w *weight, data []byte) error {
 	if err := d.stage.up(&d.driver, raw.address, data); err != nil {
 		return err
 	}
-	d.pack(w, raw.address)
+	d.arrange(w, raw.address)
 	return d.err
 }
 
-// pack brings a kernel [O,I,taps] into w's order [O,taps,I].
-func (d *Device) pack(w *weight, from uint64) {
-	name := "pack_32"
-	if w.kind.Size() == 2 {
-		name = "pack_16"
+// arrange brings elements in a file's type and order into w's.
+func (d *Device) arrange(w *weight, from uint64) {
+	n := w.elements()
+	if w.kind != w.frozen {
+		to := w.buf.address
+		if w.taps > 1 {
+			temp := d.temp(n * w.kind.Size())
+			if temp == nil {
+				return
+			}
+			defer d.Release(temp)
+			to = temp.address
+		}
+		d.launch(fmt.Sprintf("cast_%v_%v", w.kind, w.frozen), line(n, 256), 256, address(to), address(from), count(n))
+		from = to
 	}
-	d.launch(name, line(w.elements(), 256), 256, address(w.buf.address), address(from), whole(w.out), whole(w.in), whole(w.taps))
+	switch {
+	case w.taps > 1:
+		d.launch(fmt.Sprintf("pack_%d", 8*w.kind.Size()), line(n, 256), 256,
+			address(w.buf.address), address(from), whole(w.out), whole(w.in), whole(w.taps))
+	case from != w.buf.address:
+		d.copyBytes(w.buf.address, from, n*w.kind.Size())
+	}
 }
 
 // Repack implements device.Memory.
 func (d *Device) Repack(w device.Weight, src device.Array) {
 	wt := d.weight("Repack", w)
-	if wt.kind != device.F32 {
-		panic("cuda: Repack of a weight frozen as " + wt.kind.String())
+	if wt.frozen != device.F32 {
+		panic("cuda: Repack of a weight frozen as " + wt.frozen.String())
 	}
-	d.pack(wt, d.f32n("Repack", "src", src, wt.elements()))
+	d.arrange(wt, d.f32n("Repack", "src", src, wt.elements()))
 }
 
 // Thaw implements device.Memory.

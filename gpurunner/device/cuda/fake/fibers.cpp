@@ -67,8 +67,15 @@ struct Warp {
   Lanes slots[2];
 };
 
+struct Copy {
+  void* to;
+  const void* from;
+  int size;
+};
+
 struct Fiber {
   Thread thread;
+  std::vector<Copy> copies; // asynchronous ones, not waited for yet
   void* sp = nullptr;
   char* stack = nullptr;
   const Gate* gate = nullptr;
@@ -198,6 +205,7 @@ void Runner::block(Launch& l, Index at) {
     f.thread = Thread{{i % l.block.x, i / l.block.x % l.block.y, i / l.block.x / l.block.y}, at, l.block, l.grid};
     f.gate = nullptr;
     f.done = false;
+    f.copies.clear();
     void** sp = (void**)(f.stack + STACK - 64);
     *--sp = nullptr; // where entry would return to
     *--sp = (void*)entry;
@@ -236,6 +244,7 @@ void Runner::yield() {
 // leave ends the running fiber.
 void Runner::leave() {
   if (launch->straight) fake_switch(&nowhere, base);
+  if (!fibers[running].copies.empty()) fail("this thread ended with an asynchronous copy that it did not wait for");
   fibers[running].done = true;
   gone++;
   Warp& w = warps[running / 32];
@@ -305,6 +314,22 @@ const unsigned char* collective(const void* mine, int size, Collective f, int ar
     r.yield();
   }
   return slots[lane];
+}
+
+void later(void* to, const void* from, int size) { runner->fibers[runner->running].copies.push_back({to, from, size}); }
+
+void arrive() {
+  auto& copies = runner->fibers[runner->running].copies;
+  for (const Copy& c : copies)
+    if (c.from)
+      memcpy(c.to, c.from, c.size);
+    else
+      memset(c.to, 0, c.size);
+  copies.clear();
+}
+
+void aligned(const void* p, int n, const char* what) {
+  if ((uintptr_t)p % n) runner->fail(std::string(what) + " at an address that is no multiple of " + std::to_string(n));
 }
 
 void* dynamic_shared() { return runner->dynamic; }

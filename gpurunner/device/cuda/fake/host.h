@@ -14,6 +14,7 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __shared__ static thread_local
+#define __align__(n) alignas(n)
 
 namespace fake {
 
@@ -36,6 +37,14 @@ void barrier(const char* file, int line);
 typedef unsigned char Lanes[32][64];
 typedef void (*Collective)(Lanes& lanes, int argument);
 const unsigned char* collective(const void* mine, int size, Collective f, int argument, const char* what);
+
+// later queues a copy for the running thread, of zeros if from is null; arrive
+// makes its copies happen.
+void later(void* to, const void* from, int size);
+void arrive();
+
+// aligned fails the kernel where an address is not a multiple of n.
+void aligned(const void* p, int n, const char* what);
 
 // dynamic_shared is the block's dynamic shared memory. It ends at a guard page.
 void* dynamic_shared();

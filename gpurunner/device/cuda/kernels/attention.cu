@@ -43,6 +43,7 @@ __device__ __forceinline__ void dots(float (&s)[PER_WARP], Shared& t, View rows,
     fetch<ROWS>(t.rows, rows, r0, rowCount, d0, dim);
     fetch<COLS>(t.cols, cols, c0, colCount, d0, dim);
     __syncthreads();
+#pragma unroll 8
     for (int d = 0; d < 32; d++) {
       float x = t.cols[lane][d];
       for (int r = 0; r < PER_WARP; r++) s[r] = fmaf(t.rows[warp * PER_WARP + r][d], x, s[r]);
@@ -60,6 +61,7 @@ __device__ __forceinline__ void weigh(float (&sum)[PER_WARP][CHUNKS], float (*p)
     __syncthreads();
     fetch<COLS>(t.cols, v, c0, count, first + c * 32, dim);
     __syncthreads();
+#pragma unroll 4
     for (int j = 0; j < COLS; j++) {
       float x = t.cols[j][lane];
       for (int r = 0; r < PER_WARP; r++) sum[r][c] = fmaf(p[warp * PER_WARP + r][j], x, sum[r][c]);

@@ -8,6 +8,9 @@
 
 #ifdef LOWRANK_HOST
 #include "host.h"
+#define OUT_OF_LINE __attribute__((noinline))
+#else
+#define OUT_OF_LINE __noinline__
 #endif
 
 typedef unsigned char u8;

@@ -24,13 +24,21 @@ struct Epilogue {
 #define EPILOGUE(n) \
   Epilogue { alpha, bias, vector, vectorStride, perImage, act, DROP, residual, residualStride, beta, y, yStride, n }
 
+// What few products do is kept out of line: it is written out for every element
+// of a thread otherwise.
+__device__ OUT_OF_LINE float activated(int f, float x) { return activate(f, x); }
+__device__ OUT_OF_LINE float thinned(const int* step, u32 below, float scale, u32 keyLow, u32 keyHigh, u32 stream, u32 micro, u64 i, float x) {
+  return dropped(Drop{step, below, scale, keyLow, keyHigh, stream, micro}, i, x);
+}
+
 // store finishes element (m, n), v being its sum.
 __device__ __forceinline__ void store(const Epilogue& e, int m, int n, float v) {
   if (e.alpha != 1) v *= e.alpha;
   if (e.bias) v += e.bias[n];
   if (e.vector) v += e.vector[(i64)(m / e.perImage) * e.vectorStride + n];
-  if (e.act != IDENTITY) v = activate(e.act, v);
-  if (e.drop.step) v = dropped(e.drop, (u64)m * e.columns + n, v);
+  if (e.act != IDENTITY) v = activated(e.act, v);
+  const Drop& d = e.drop;
+  if (d.step) v = thinned(d.step, d.below, d.scale, d.keyLow, d.keyHigh, d.stream, d.micro, (u64)m * e.columns + n, v);
   if (e.residual) v += e.residual[(i64)m * e.residualStride + n];
   float* y = e.y + (i64)m * e.yStride + n;
   if (e.beta != 0) v += e.beta * *y;

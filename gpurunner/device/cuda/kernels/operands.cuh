@@ -3,13 +3,15 @@
 //
 // An operand splits finding into outer(i), done once, and inner(k), done once
 // per step, so that the divisions of a convolution stay out of the inner loop.
-// along_k says that neighbouring k are neighbours in memory; else i are.
+// along_k says that neighbouring k are neighbours in memory; else i are. address
+// is the element's place, or null where it is outside.
 #pragma once
 #include "base.cuh"
 
 // Matrix is [count, K] with rows stride apart, or, not along k, [K, count].
 template <class T, bool alongK>
 struct Matrix {
+  typedef T Element;
   static const bool along_k = alongK;
   const T* p;
   int count;
@@ -21,10 +23,15 @@ struct Matrix {
     return Outer{i < count ? p + (alongK ? i * stride : i) : 0};
   }
   __device__ __forceinline__ Inner inner(int k, int end) const { return k < end ? k : -1; }
-  __device__ __forceinline__ float at(Outer o, Inner k) const {
+  __device__ __forceinline__ const T* address(Outer o, Inner k) const {
     if (!o.p || k < 0) return 0;
-    return widen(alongK ? o.p[k] : o.p[k * stride]);
+    return alongK ? o.p + k : o.p + k * stride;
   }
+  __device__ __forceinline__ float at(Outer o, Inner k) const {
+    const T* p = address(o, k);
+    return p ? widen(*p) : 0;
+  }
+  __device__ __forceinline__ const T* base() const { return p; }
 };
 
 // Geometry is a device.ConvGeom; H×W is stretched to tall×wide before the
@@ -40,6 +47,7 @@ struct Geometry {
 // Pixels is the picture x [N,H,W,C] of a convolution as a matrix: i is an
 // output pixel, k is (tap, c).
 struct Pixels {
+  typedef float Element;
   static const bool along_k = true;
   const float* x;
   Geometry g;
@@ -56,18 +64,23 @@ struct Pixels {
     int tap = k / g.c;
     return Inner{tap / g.kw, tap % g.kw, k - tap * g.c};
   }
-  __device__ __forceinline__ float at(Outer o, Inner k) const {
+  __device__ __forceinline__ const float* address(Outer o, Inner k) const {
     int y = o.y + k.ky, x0 = o.x + k.kx;
     if (y < 0 || y >= g.tall || x0 < 0 || x0 >= g.wide) return 0;
     if (g.tall != g.h) y = (int)((i64)y * g.h / g.tall);
     if (g.wide != g.w) x0 = (int)((i64)x0 * g.w / g.wide);
-    return x[o.image + ((i64)y * g.w + x0) * g.c + k.c];
+    return x + o.image + ((i64)y * g.w + x0) * g.c + k.c;
+  }
+  __device__ __forceinline__ float at(Outer o, Inner k) const {
+    const float* p = address(o, k);
+    return p ? *p : 0;
   }
 };
 
 // PixelsOfTaps is Pixels with the roles changed, for the gradient of the
 // weights: i is (tap, c), k an output pixel.
 struct PixelsOfTaps {
+  typedef float Element;
   static const bool along_k = false;
   Pixels pixels;
 
@@ -79,12 +92,14 @@ struct PixelsOfTaps {
   __device__ __forceinline__ Inner inner(int k, int end) const {
     return k < end ? pixels.outer(k) : Inner{0, -(1 << 29), 0};
   }
+  __device__ __forceinline__ const float* address(Outer o, Inner k) const { return pixels.address(k, o); }
   __device__ __forceinline__ float at(Outer o, Inner k) const { return pixels.at(k, o); }
 };
 
 // Gradients is dy [N,OutH,OutW,O] as backward-data sees it: i is a pixel of x,
 // k is (tap, o), the element dy at the output that reads the pixel there.
 struct Gradients {
+  typedef float Element;
   static const bool along_k = true;
   const float* dy;
   Geometry g;
@@ -101,7 +116,7 @@ struct Gradients {
     int tap = k / g.o;
     return Inner{tap / g.kw, tap % g.kw, k - tap * g.o};
   }
-  __device__ __forceinline__ float at(Outer p, Inner k) const {
+  __device__ __forceinline__ const float* address(Outer p, Inner k) const {
     int y = p.y - k.ky, x = p.x - k.kx;
     if (y < 0 || x < 0) return 0;
     if (g.stride != 1) {
@@ -110,7 +125,11 @@ struct Gradients {
       x /= g.stride;
     }
     if (y >= g.outH || x >= g.outW) return 0;
-    return dy[p.image + ((i64)y * g.outW + x) * g.o + k.o];
+    return dy + p.image + ((i64)y * g.outW + x) * g.o + k.o;
+  }
+  __device__ __forceinline__ float at(Outer o, Inner k) const {
+    const float* p = address(o, k);
+    return p ? *p : 0;
   }
 };
 
@@ -118,6 +137,7 @@ struct Gradients {
 // channel, k is (tap, o).
 template <class T>
 struct Mirrored {
+  typedef T Element;
   static const bool along_k = false;
   const T* w;
   int c, o, taps;
@@ -130,8 +150,10 @@ struct Mirrored {
     int tap = k / o;
     return Inner{w + ((i64)(k - tap * o) * taps + tap) * c};
   }
+  __device__ __forceinline__ const T* address(Outer i, Inner k) const { return i < 0 || !k.p ? 0 : k.p + i; }
   __device__ __forceinline__ float at(Outer i, Inner k) const {
-    if (i < 0 || !k.p) return 0;
-    return widen(k.p[i]);
+    const T* p = address(i, k);
+    return p ? widen(*p) : 0;
   }
+  __device__ __forceinline__ const T* base() const { return w; }
 };

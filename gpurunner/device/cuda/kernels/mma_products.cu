@@ -1,0 +1,285 @@
+// Matrix products and convolutions on tensor cores: operands rounded to T (f16
+// or bf16) on their way to shared memory, sums in float32.
+//
+// A block of 256 threads computes 128×128 elements, eight warps of 64×32 each,
+// or 64×64 of 32×16, in steps of 32 terms. Two sets of tiles alternate: while
+// one is multiplied, the next is on its way, weights by asynchronous copies and
+// activations, which lie in memory as float32, through registers.
+//
+// Long sums with few elements are split as in products.cu.
+#include "epilogue.cuh"
+#include "operands.cuh"
+
+static const int DEPTH = 32; // terms per step
+static const int SKEW = 8;   // halves by which rows of a tile are longer: keeps ldmatrix free of bank conflicts
+
+// Tile holds EDGE×32 elements of an operand in T: rows along k, [EDGE][40], or
+// along the edge, [32][EDGE+8].
+template <int EDGE>
+struct __align__(16) Tile {
+  u16 at[EDGE * (DEPTH + SKEW) > DEPTH * (EDGE + SKEW) ? EDGE * (DEPTH + SKEW) : DEPTH * (EDGE + SKEW)];
+};
+
+template <bool alongK, int EDGE>
+__device__ __forceinline__ u16* cell(Tile<EDGE>& t, int i, int k) {
+  return alongK ? t.at + i * (DEPTH + SKEW) + k : t.at + k * (EDGE + SKEW) + i;
+}
+
+// A feed brings an operand's tiles to shared memory. fast says that runs of 4
+// (float) or 8 (half) elements along the contiguous axis lie in aligned memory
+// together and are all inside or all outside.
+// singly is elements (i, k) … (i, k+3) or, not along k, (i, k) … (i+3, k), one by
+// one.
+template <class Operand>
+__device__ OUT_OF_LINE Four singly(const Operand& x, int i, int k, int end) {
+  Four f;
+  for (int j = 0; j < 4; j++)
+    f.v[j] = Operand::along_k ? x.at(x.outer(i), x.inner(k + j, end)) : x.at(x.outer(i + j), x.inner(k, end));
+  return f;
+}
+
+template <class Operand>
+__device__ __forceinline__ Four run4(const Operand& x, int i, int k, int end, bool fast) {
+  if (!fast) return singly(x, i, k, end);
+  const float* p = x.address(x.outer(i), x.inner(k, end));
+  return p ? load4(p) : Four{};
+}
+
+// Floats is how an operand of float32 is fed: through registers, to be rounded.
+template <class T, class Operand, int EDGE>
+struct Floats {
+  static const int RUNS = EDGE * DEPTH / 4 / 256;
+  Four next[RUNS];
+
+  __device__ __forceinline__ static int edge(int j) {
+    int r = threadIdx.x + 256 * j;
+    return Operand::along_k ? r / (DEPTH / 4) : r % (EDGE / 4) * 4;
+  }
+  __device__ __forceinline__ static int term(int j) {
+    int r = threadIdx.x + 256 * j;
+    return Operand::along_k ? r % (DEPTH / 4) * 4 : r / (EDGE / 4);
+  }
+  __device__ __forceinline__ void begin(const Operand& x, Tile<EDGE>&, int i0, int k0, int end, bool fast) {
+#pragma unroll
+    for (int j = 0; j < RUNS; j++) next[j] = run4(x, i0 + edge(j), k0 + term(j), end, fast);
+  }
+  __device__ __forceinline__ void end(Tile<EDGE>& t) {
+#pragma unroll
+    for (int j = 0; j < RUNS; j++) {
+      u32* p = (u32*)cell<Operand::along_k>(t, edge(j), term(j));
+      p[0] = pack(T(), next[j].v[0], next[j].v[1]);
+      p[1] = pack(T(), next[j].v[2], next[j].v[3]);
+    }
+  }
+};
+
+// Halves is how an operand that is stored in T is fed: by asynchronous copies.
+template <class T, class Operand, int EDGE>
+struct Halves {
+  static const int RUNS = EDGE * DEPTH / 8 / 256;
+
+  __device__ __forceinline__ void begin(const Operand& x, Tile<EDGE>& t, int i0, int k0, int end, bool fast) {
+#pragma unroll
+    for (int j = 0; j < RUNS; j++) {
+      int r = threadIdx.x + 256 * j;
+      int i = Operand::along_k ? r / (DEPTH / 8) : r % (EDGE / 8) * 8, k = Operand::along_k ? r % (DEPTH / 8) * 8 : r / (EDGE / 8);
+      u16* to = cell<Operand::along_k>(t, i, k);
+      if (fast) {
+        const T* p = x.address(x.outer(i0 + i), x.inner(k0 + k, end));
+        copy_async(to, p ? p : x.base(), p != 0);
+        continue;
+      }
+#pragma unroll 1
+      for (int n = 0; n < 8; n++) {
+        float v = Operand::along_k ? x.at(x.outer(i0 + i), x.inner(k0 + k + n, end)) : x.at(x.outer(i0 + i + n), x.inner(k0 + k, end));
+        T h;
+        narrow(h, v); // exact: it came from T
+        to[n] = h.bits;
+      }
+    }
+  }
+  __device__ __forceinline__ void end(Tile<EDGE>&) {}
+};
+
+template <class T, class Operand, int EDGE, class Element>
+struct Kind {
+  typedef Floats<T, Operand, EDGE> Feed;
+};
+template <class T, class Operand, int EDGE>
+struct Kind<T, Operand, EDGE, T> {
+  typedef Halves<T, Operand, EDGE> Feed;
+};
+
+// Fragments of the operands as mma wants them. Lane l names row l%8 of tile l/8.
+template <bool alongK, int EDGE>
+__device__ __forceinline__ void fragmentA(u32 (&a)[4], Tile<EDGE>& t, int m, int k) {
+  int j = threadIdx.x % 32 / 8, r = threadIdx.x % 8;
+  if (alongK)
+    ldmatrix(a, cell<true>(t, m + (j & 1) * 8 + r, k + (j >> 1) * 8));
+  else
+    ldmatrix_transposed(a, cell<false>(t, m + (j & 1) * 8, k + (j >> 1) * 8 + r));
+}
+
+// fragmentB is two blocks of eight columns: b[0], b[1] of the first.
+template <bool alongK, int EDGE>
+__device__ __forceinline__ void fragmentB(u32 (&b)[4], Tile<EDGE>& t, int n, int k) {
+  int j = threadIdx.x % 32 / 8, r = threadIdx.x % 8;
+  if (alongK)
+    ldmatrix(b, cell<true>(t, n + (j >> 1) * 8 + r, k + (j & 1) * 8));
+  else
+    ldmatrix_transposed(b, cell<false>(t, n + (j >> 1) * 8, k + (j & 1) * 8 + r));
+}
+
+template <int EDGE>
+struct Tiles {
+  Tile<EDGE> a[2], b[2];
+};
+
+// Warps lie 2 along m and 4 along n.
+template <int EDGE>
+struct Sums {
+  static const int M = EDGE / 2 / 16, N = EDGE / 4 / 8; // blocks of 16 rows and of 8 columns of a warp
+  float c[M][N][4];
+};
+
+template <class T, int EDGE, class A, class B>
+__device__ __forceinline__ void accumulate(Sums<EDGE>& s, Tiles<EDGE>& t, const A& a, const B& b, int m0, int n0, int from, int to, bool fastA, bool fastB) {
+  typename Kind<T, A, EDGE, typename A::Element>::Feed feedA;
+  typename Kind<T, B, EDGE, typename B::Element>::Feed feedB;
+  int warp = threadIdx.x / 32, wm = warp / 4 * (EDGE / 2), wn = warp % 4 * (EDGE / 4);
+  if (from >= to) return;
+  __syncthreads(); // the tiles of another sum have been read
+  feedA.begin(a, t.a[0], m0, from, to, fastA);
+  feedB.begin(b, t.b[0], n0, from, to, fastB);
+  feedA.end(t.a[0]);
+  feedB.end(t.b[0]);
+  copy_async_wait();
+  __syncthreads();
+  int now = 0;
+  for (int k = from; k < to; k += DEPTH) {
+    bool more = k + DEPTH < to;
+    if (more) {
+      feedA.begin(a, t.a[now ^ 1], m0, k + DEPTH, to, fastA);
+      feedB.begin(b, t.b[now ^ 1], n0, k + DEPTH, to, fastB);
+    }
+#pragma unroll
+    for (int d = 0; d < DEPTH; d += 16) {
+      u32 x[Sums<EDGE>::M][4], w[Sums<EDGE>::N / 2][4];
+#pragma unroll
+      for (int i = 0; i < Sums<EDGE>::M; i++) fragmentA<A::along_k>(x[i], t.a[now], wm + 16 * i, d);
+#pragma unroll
+      for (int j = 0; j < Sums<EDGE>::N / 2; j++) fragmentB<B::along_k>(w[j], t.b[now], wn + 16 * j, d);
+#pragma unroll
+      for (int i = 0; i < Sums<EDGE>::M; i++)
+#pragma unroll
+        for (int j = 0; j < Sums<EDGE>::N; j++) {
+          u32 two[2] = {w[j / 2][j % 2 * 2], w[j / 2][j % 2 * 2 + 1]};
+          mma(T(), s.c[i][j], x[i], two);
+        }
+    }
+    if (more) {
+      feedA.end(t.a[now ^ 1]);
+      feedB.end(t.b[now ^ 1]);
+      copy_async_wait();
+    }
+    __syncthreads();
+    now ^= 1;
+  }
+}
+
+// finish goes through shared memory, 16 rows of each warp at a time, so that
+// neighbouring lanes store neighbouring columns.
+template <int EDGE, class End>
+__device__ __forceinline__ void finish(const Sums<EDGE>& s, Tiles<EDGE>& t, const End& e, int m0, int n0, int rows, int columns) {
+  const int WIDTH = EDGE / 4;
+  static_assert(sizeof t >= 8 * 16 * (WIDTH + 1) * 4, "the tiles hold 16 rows of every warp");
+  int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  float* mine = (float*)&t + warp * 16 * (WIDTH + 1);
+#pragma unroll
+  for (int i = 0; i < Sums<EDGE>::M; i++) {
+    __syncwarp();
+#pragma unroll
+    for (int j = 0; j < Sums<EDGE>::N; j++)
+#pragma unroll
+      for (int r = 0; r < 4; r++) mine[(lane / 4 + r / 2 * 8) * (WIDTH + 1) + 8 * j + lane % 4 * 2 + r % 2] = s.c[i][j][r];
+    __syncwarp();
+    int m = m0 + warp / 4 * (EDGE / 2) + 16 * i, n = n0 + warp % 4 * WIDTH;
+#pragma unroll 1
+    for (int at = lane; at < 16 * WIDTH; at += 32) {
+      int row = at / WIDTH, column = at % WIDTH;
+      if (m + row < rows && n + column < columns) store(e, m + row, n + column, mine[row * (WIDTH + 1) + column]);
+    }
+  }
+}
+
+// fast has bit 0 for A, 1 for B, 2 and 3 for the low-rank term's.
+template <class T, int EDGE, class A, class B, bool lowAlongK, class End>
+__device__ __forceinline__ void product(const A& a, const B& b, int rows, int columns, int terms, float* part, int perSplit, int fast,
+                                        const float* low, int lowStride, const float* up, int upStride, int rank, const End& e) {
+  __shared__ Tiles<EDGE> t;
+  Sums<EDGE> s = {};
+  int m0 = blockIdx.x * EDGE, n0 = blockIdx.y * EDGE, begin = blockIdx.z * perSplit;
+  accumulate<T, EDGE>(s, t, a, b, m0, n0, begin, least(begin + perSplit, terms), fast & 1, fast & 2);
+  if (rank > 0 && blockIdx.z == gridDim.z - 1)
+    accumulate<T, EDGE>(s, t, Matrix<float, true>{low, rows, lowStride}, Matrix<float, lowAlongK>{up, columns, upStride}, m0, n0, 0, rank,
+                        fast & 4, fast & 8);
+  if (part)
+    finish<EDGE>(s, t, Partial{part + (i64)blockIdx.z * rows * columns, columns}, m0, n0, rows, columns);
+  else
+    finish<EDGE>(s, t, e, m0, n0, rows, columns);
+}
+
+#define PRODUCT_PARAMS int rows, int columns, int terms, float *part, int perSplit, int fast
+#define LOW_PARAMS const float *low, int lowStride, const float *up, int upStride, int rank
+#define LOW low, lowStride, up, upStride, rank
+#define NO_LOW 0, 0, 0, 0, 0
+
+// The products of products.cu, for each T and edge.
+#define WEIGHTED(T, EDGE) \
+  KERNEL(256) mma_linear_##T##_##EDGE(PRODUCT_PARAMS, const float* x, int xStride, const T* w, LOW_PARAMS, EPILOGUE_PARAMS) { \
+    product<T, EDGE, Matrix<float, true>, Matrix<T, true>, true>({x, rows, xStride}, {w, columns, terms}, rows, columns, terms, part, \
+                                                                perSplit, fast, LOW, EPILOGUE(columns)); \
+  } \
+  KERNEL(256) mma_linear_back_##T##_##EDGE(PRODUCT_PARAMS, const float* x, int xStride, const T* w, LOW_PARAMS, EPILOGUE_PARAMS) { \
+    product<T, EDGE, Matrix<float, true>, Matrix<T, false>, false>({x, rows, xStride}, {w, columns, columns}, rows, columns, terms, part, \
+                                                                  perSplit, fast, LOW, EPILOGUE(columns)); \
+  } \
+  KERNEL(256) mma_conv_##T##_##EDGE(PRODUCT_PARAMS, const float* x, const T* kernel, GEOMETRY_PARAMS, LOW_PARAMS, EPILOGUE_PARAMS) { \
+    product<T, EDGE, Pixels, Matrix<T, true>, true>({x, GEOMETRY}, {kernel, columns, terms}, rows, columns, terms, part, perSplit, fast, LOW, \
+                                                    EPILOGUE(columns)); \
+  } \
+  KERNEL(256) mma_conv_back_##T##_##EDGE(PRODUCT_PARAMS, const float* dy, const T* kernel, GEOMETRY_PARAMS, float* dx, float beta) { \
+    Epilogue e = {1, 0, 0, 0, 0, IDENTITY, {}, 0, 0, beta, dx, c, c}; \
+    product<T, EDGE, Gradients, Mirrored<T>, true>({dy, GEOMETRY}, {kernel, c, o, kh * kw}, rows, columns, terms, part, perSplit, fast, NO_LOW, e); \
+  }
+
+#define LIVE(T) \
+  KERNEL(256) mma_matmul_nn_##T(PRODUCT_PARAMS, const float* a, int aStride, const float* b, int bStride, EPILOGUE_PARAMS) { \
+    product<T, 64, Matrix<float, true>, Matrix<float, false>, true>({a, rows, aStride}, {b, columns, bStride}, rows, columns, terms, part, \
+                                                                   perSplit, fast, NO_LOW, EPILOGUE(columns)); \
+  } \
+  KERNEL(256) mma_matmul_nt_##T(PRODUCT_PARAMS, const float* a, int aStride, const float* b, int bStride, EPILOGUE_PARAMS) { \
+    product<T, 64, Matrix<float, true>, Matrix<float, true>, true>({a, rows, aStride}, {b, columns, bStride}, rows, columns, terms, part, \
+                                                                  perSplit, fast, NO_LOW, EPILOGUE(columns)); \
+  } \
+  KERNEL(256) mma_matmul_tn_##T(PRODUCT_PARAMS, const float* a, int aStride, const float* b, int bStride, EPILOGUE_PARAMS) { \
+    product<T, 64, Matrix<float, false>, Matrix<float, false>, true>({a, rows, aStride}, {b, columns, bStride}, rows, columns, terms, part, \
+                                                                    perSplit, fast, NO_LOW, EPILOGUE(columns)); \
+  } \
+  KERNEL(256) mma_matmul_tt_##T(PRODUCT_PARAMS, const float* a, int aStride, const float* b, int bStride, EPILOGUE_PARAMS) { \
+    product<T, 64, Matrix<float, false>, Matrix<float, true>, true>({a, rows, aStride}, {b, columns, bStride}, rows, columns, terms, part, \
+                                                                   perSplit, fast, NO_LOW, EPILOGUE(columns)); \
+  } \
+  KERNEL(256) mma_conv_weight_grad_##T(PRODUCT_PARAMS, const float* x, const float* dy, GEOMETRY_PARAMS, float* dw, float beta) { \
+    product<T, 64, Matrix<float, false>, PixelsOfTaps, true>({dy, o, o}, {{x, GEOMETRY}}, rows, columns, terms, part, perSplit, fast, NO_LOW, \
+                                                            Gradient{dw, kh * kw, c, beta}); \
+  }
+
+WEIGHTED(f16, 64)
+WEIGHTED(f16, 128)
+LIVE(f16)
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+WEIGHTED(bf16, 64)
+WEIGHTED(bf16, 128)
+LIVE(bf16)
+#endif
