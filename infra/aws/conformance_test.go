@@ -60,6 +60,7 @@ func startEmulator(t *testing.T) (role, root aws.Config) {
 	if root, err = lowrankaws.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	root.BaseEndpoint = &e.URL
 	return assume(t, root, e.URL, "lowrank", adapterPolicy), root
 }
 

@@ -106,6 +106,7 @@ func rehearse(ctx context.Context, keep string, prebuilt bool) (err error) {
 		name string
 		do   func(context.Context) error
 	}{
+		{"functions", r.functions},
 		{"deploy", func(ctx context.Context) error { return r.deploy(ctx, api.URL, content.URL) }},
 		{"consumer", r.deployConsumer},
 		{"runners", r.startRunners},

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"archive/zip"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/lowrank/lowrank/infra/aws/emulator"
+)
+
+// maxZip is the limit of a function's zip, in bytes.
+const maxZip = 15 << 20
+
+// starts is how often a function is started to measure it.
+const starts = 5
+
+// functions measures every function: the size of its zip, which has a limit, and
+// the time from its process's start until it asks for its first event, which is
+// only told: it depends on the machine.
+func (r *rehearsal) functions(ctx context.Context) error {
+	binaries, err := filepath.Glob(filepath.Join(r.stack.root, "bin", "functions", "*", "bootstrap"))
+	if err != nil || len(binaries) == 0 {
+		return fmt.Errorf("no functions in bin/functions; scripts/rehearse/build makes them: %w", err)
+	}
+	largest, slowest := int64(0), time.Duration(0)
+	for _, path := range binaries {
+		size, err := zipped(path)
+		if err != nil {
+			return err
+		}
+		name := filepath.Base(filepath.Dir(path))
+		if size > maxZip {
+			return fmt.Errorf("the zip of function %s has %d bytes, the limit is %d", name, size, maxZip)
+		}
+		var took []time.Duration
+		for range starts {
+			d, err := start(ctx, path)
+			if err != nil {
+				return fmt.Errorf("function %s: %w", name, err)
+			}
+			took = append(took, d)
+		}
+		slices.Sort(took)
+		largest, slowest = max(largest, size), max(slowest, took[starts/2])
+	}
+	r.say("%d functions: the largest zip has %.1f MB, the slowest starts in %d ms (median of %d)", len(binaries), float64(largest)/1e6, slowest.Milliseconds(), starts)
+	return nil
+}
+
+// zipped is the size of a file in a zip, as sam packs it.
+func zipped(path string) (int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	var n counter
+	z := zip.NewWriter(&n)
+	w, err := z.Create("bootstrap")
+	if err != nil {
+		return 0, err
+	}
+	if _, err := io.Copy(w, f); err != nil {
+		return 0, err
+	}
+	return int64(n), z.Close()
+}
+
+type counter int64
+
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
+}
+
+// start runs a function under a runtime that has no event for it, and measures how
+// long it takes to ask for one (GET /2018-06-01/runtime/invocation/next).
+func start(ctx context.Context, path string) (time.Duration, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	asked := make(chan time.Time, 1)
+	server := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		select {
+		case asked <- time.Now():
+		default:
+		}
+		<-req.Context().Done()
+	})}
+	go func() { _ = server.Serve(l) }() // ends with Close
+	defer server.Close()
+	cmd := exec.CommandContext(ctx, path)
+	cmd.Env = []string{
+		"AWS_LAMBDA_RUNTIME_API=" + l.Addr().String(), "AWS_REGION=" + emulator.Region, "AWS_ACCESS_KEY_ID=x", "AWS_SECRET_ACCESS_KEY=x",
+		"LOWRANK_BUCKET=x", "LOWRANK_TABLE=x", "AWS_EC2_METADATA_DISABLED=true",
+	}
+	begun := time.Now()
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	select {
+	case at := <-asked:
+		_ = cmd.Process.Kill()
+		<-exited
+		return at.Sub(begun), nil
+	case err := <-exited:
+		return 0, fmt.Errorf("it ended before it asked for an event: %w", err)
+	}
+}
