@@ -70,7 +70,7 @@ func TestFails(t *testing.T) {
 	}{
 		{"ErrSentence", "the zip has no images", func(context.Context, *worker.Task) error { return errors.New("the zip has no images") }},
 		{"ErrPanic", internal, func(context.Context, *worker.Task) error { panic("index out of " + secret) }},
-		{"ErrNilPanic", internal, func(context.Context, *worker.Task) error { var m map[string]int; m["a"] = 1; return nil }},
+		{"ErrNilPanic", internal, func(_ context.Context, t *worker.Task) error { var none *worker.Task; none.Dir = t.Dir; return nil }},
 		{"ErrFolder", file, func(context.Context, *worker.Task) error {
 			_, err := os.Open(secret)
 			return fmt.Errorf("image: %w", err)
