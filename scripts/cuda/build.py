@@ -31,6 +31,7 @@ FAMILIES = {
     "elementwise": [75],
     "training": [75],
     "mma_products": [75, 80],
+    "mma_attention": [75, 80],
 }
 # What ptxas makes machine code for. 8.6 stands for Ampere's and Ada's consumer
 # cards, whose code runs on 8.7 and 8.9 too, but 8.9 gets its own.

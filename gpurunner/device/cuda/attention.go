@@ -39,17 +39,96 @@ func views(m ...matrix) (args []arg) {
 	return args
 }
 
+// heads are the operands of an attention, found and checked.
+type heads struct {
+	g              device.AttentionGeom
+	o, q, k, v     matrix
+	dO, dq, dk, dv matrix // of backward
+	lse, dots      uint64
+	heads          int // in all samples
+}
+
 // Attention implements device.Attentions.
 func (d *Device) Attention(o device.Matrix, lse device.Array, q, k, v device.Matrix, g device.AttentionGeom) {
 	const op = "Attention"
 	checkAttention(op, g)
 	cols := g.Heads * g.Dim
-	om, qm := d.matOf(op, "o", o, g.Batch*g.TQ, cols), d.matOf(op, "q", q, g.Batch*g.TQ, cols)
-	km, vm := d.matOf(op, "k", k, g.Batch*g.TK, cols), d.matOf(op, "v", v, g.Batch*g.TK, cols)
-	sums := d.optional(op, "lse", lse, g.Batch*g.Heads*g.TQ)
-	size := width(g.Dim, 64, 160, 512)
-	args := append(append(append(views(om), address(sums)), views(qm, km, vm)...), shape(g)...)
-	d.launch(fmt.Sprintf("attention_%d", size), grid{ceil(g.TQ, attentionRows), g.Batch * g.Heads, ceil(g.Dim, size)}, 128, args...)
+	h := heads{g: g, heads: g.Batch * g.Heads,
+		o: d.matOf(op, "o", o, g.Batch*g.TQ, cols), q: d.matOf(op, "q", q, g.Batch*g.TQ, cols),
+		k: d.matOf(op, "k", k, g.Batch*g.TK, cols), v: d.matOf(op, "v", v, g.Batch*g.TK, cols),
+		lse: d.optional(op, "lse", lse, g.Batch*g.Heads*g.TQ)}
+	switch {
+	case !d.tensorCores():
+		size := width(g.Dim, 64, 160, 512)
+		d.launch(fmt.Sprintf("attention_%d", size), grid{ceil(g.TQ, attentionRows), h.heads, ceil(g.Dim, size)}, 128, h.forward(shape(g)...)...)
+	case g.Dim <= widestHead:
+		name := fmt.Sprintf("mma_attention_%v_%d", d.options.Precision, width(g.Dim, tensorHeads...))
+		d.launch(name, grid{ceil(g.TQ, tensorRows), h.heads, 1}, 128, h.forward(append(shape(g), boolean(h.fast()))...)...)
+	default:
+		d.wideAttention(&h)
+	}
+}
+
+const (
+	tensorRows = 64 // of a block, as in mma_attention.cu
+	tensorStep = 32 // of the other axis in backward
+	widestHead = 160
+)
+
+var tensorHeads = []int{48, 64, 80, widestHead}
+
+// forward are the operands of the forward kernels, and last.
+func (h *heads) forward(last ...arg) []arg {
+	return append(append(append(views(h.o), address(h.lse)), views(h.q, h.k, h.v)...), last...)
+}
+
+// fast says that every row of every head begins at a multiple of 16 bytes and
+// is a whole number of runs of four.
+func (h *heads) fast() bool {
+	for _, m := range []matrix{h.q, h.k, h.v, h.dO} {
+		if m.p != 0 && (m.p%16 != 0 || m.stride%4 != 0) {
+			return false
+		}
+	}
+	return h.g.Dim%4 == 0
+}
+
+// Scores of a head that is too wide for the tensor cores' kernels lie in memory,
+// a block of queries at a time.
+const (
+	wideScores = 16 << 20 // elements of a block
+	leastWide  = 64       // queries of a block
+)
+
+// wideAttention is attention as two products and a softmax between them: the
+// one head of 512 dimensions of an autoencoder.
+func (d *Device) wideAttention(h *heads) {
+	g := &h.g
+	if h.heads*g.TQ == 0 {
+		return
+	}
+	rows := min(max(wideScores/max(g.TK, 1), leastWide), g.TQ)
+	scores := d.temp(max(rows*g.TK*4, 4))
+	if scores == nil {
+		return
+	}
+	defer d.Release(scores)
+	for i := range h.heads {
+		b, head := i/g.Heads, i%g.Heads*g.Dim
+		k, v := h.k.below(b*g.TK, g.TK).columns(head, g.Dim), h.v.below(b*g.TK, g.TK).columns(head, g.Dim)
+		for from := 0; from < g.TQ; from += rows {
+			n := min(rows, g.TQ-from)
+			q, o := h.q.below(b*g.TQ+from, n).columns(head, g.Dim), h.o.below(b*g.TQ+from, n).columns(head, g.Dim)
+			s := matrix{p: scores.address, rows: n, cols: g.TK, stride: g.TK}
+			d.matmul(s, q, k, false, true, g.Dim, d.epilogue("Attention", device.Epilogue{}, s, g.Scale))
+			lse := uint64(0)
+			if h.lse != 0 {
+				lse = h.lse + uint64(4*(i*g.TQ+from))
+			}
+			d.launch("softmax_rows", grid{n, 1, 1}, 256, address(s.p), whole(g.TK), address(lse), whole(from), boolean(g.Causal))
+			d.matmul(o, s, v, false, false, g.TK, d.epilogue("Attention", device.Epilogue{}, o, 1))
+		}
+	}
 }
 
 // AttentionBack implements device.Attentions.
@@ -57,23 +136,39 @@ func (d *Device) AttentionBack(dq, dk, dv, do, o, q, k, v device.Matrix, lse dev
 	const op = "AttentionBack"
 	checkAttention(op, g)
 	cols, nq, nk := g.Heads*g.Dim, g.Batch*g.TQ, g.Batch*g.TK
-	dqm, dkm, dvm := d.matOf(op, "dq", dq, nq, cols), d.matOf(op, "dk", dk, nk, cols), d.matOf(op, "dv", dv, nk, cols)
-	dom, om, qm := d.matOf(op, "do", do, nq, cols), d.matOf(op, "o", o, nq, cols), d.matOf(op, "q", q, nq, cols)
-	km, vm := d.matOf(op, "k", k, nk, cols), d.matOf(op, "v", v, nk, cols)
-	sums := d.f32n(op, "lse", lse, g.Batch*g.Heads*g.TQ)
-	heads := g.Batch * g.Heads
-	dots := d.temp(heads * g.TQ * 4)
+	h := heads{g: g, heads: g.Batch * g.Heads,
+		dq: d.matOf(op, "dq", dq, nq, cols), dk: d.matOf(op, "dk", dk, nk, cols), dv: d.matOf(op, "dv", dv, nk, cols),
+		dO: d.matOf(op, "do", do, nq, cols), o: d.matOf(op, "o", o, nq, cols), q: d.matOf(op, "q", q, nq, cols),
+		k: d.matOf(op, "k", k, nk, cols), v: d.matOf(op, "v", v, nk, cols),
+		lse: d.f32n(op, "lse", lse, g.Batch*g.Heads*g.TQ)}
+	dots := d.temp(max(h.heads*g.TQ*4, 4))
 	if dots == nil {
 		return
 	}
 	defer d.Release(dots)
-	d.launch("attention_dots", grid{ceil(g.TQ, 4), heads, 1}, 128,
-		append(append([]arg{address(dots.address)}, views(dom, om)...), whole(g.Heads), whole(g.TQ), whole(g.Dim))...)
+	h.dots = dots.address
+	d.launch("attention_dots", grid{ceil(g.TQ, 4), h.heads, 1}, 128,
+		append(append([]arg{address(h.dots)}, views(h.dO, h.o)...), whole(g.Heads), whole(g.TQ), whole(g.Dim))...)
+	if d.options.Precision == device.BF16 && g.Dim <= widestHead {
+		size := width(g.Dim, tensorHeads...)
+		last := append(shape(g), boolean(h.fast()))
+		shared := 2 * (tensorRows + tensorStep) * (size + 8) * 2
+		d.launchShared(fmt.Sprintf("mma_attention_back_keys_bf16_%d", size), grid{ceil(g.TK, tensorRows), h.heads, 1}, 128, shared,
+			h.backward(views(h.dk, h.dv), last)...)
+		d.launchShared(fmt.Sprintf("mma_attention_back_queries_bf16_%d", size), grid{ceil(g.TQ, tensorRows), h.heads, 1}, 128, shared,
+			h.backward(views(h.dq), last)...)
+		return
+	}
 	size := width(g.Dim, 64, 160, 256)
-	last := append([]arg{address(sums), address(dots.address)}, shape(g)...)
-	in := views(dom, qm, km, vm)
-	d.launch(fmt.Sprintf("attention_back_keys_%d", size), grid{ceil(g.TK, attentionRows), heads, ceil(g.Dim, size)}, 128,
-		append(append(views(dkm, dvm), in...), last...)...)
-	d.launch(fmt.Sprintf("attention_back_queries_%d", size), grid{ceil(g.TQ, attentionRows), heads, ceil(g.Dim, size)}, 128,
-		append(append(views(dqm), in...), last...)...)
+	groups := ceil(g.Dim, size)
+	d.launch(fmt.Sprintf("attention_back_keys_%d", size), grid{ceil(g.TK, attentionRows), h.heads, groups}, 128,
+		h.backward(views(h.dk, h.dv), shape(g))...)
+	d.launch(fmt.Sprintf("attention_back_queries_%d", size), grid{ceil(g.TQ, attentionRows), h.heads, groups}, 128,
+		h.backward(views(h.dq), shape(g))...)
+}
+
+// backward are the operands of the backward kernels, between first and last.
+func (h *heads) backward(first, last []arg) []arg {
+	args := append(append(first, views(h.dO, h.q, h.k, h.v)...), address(h.lse), address(h.dots))
+	return append(args, last...)
 }

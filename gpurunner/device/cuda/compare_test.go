@@ -115,7 +115,7 @@ func (p *pair) near(name string, a array, tolerance float64) {
 		size = max(size, math.Abs(float64(v)))
 	}
 	for i := range got {
-		if e := math.Abs(float64(got[i]) - float64(want[i])); !(e <= tolerance*size) {
+		if e := math.Abs(float64(got[i]) - float64(want[i])); got[i] != want[i] && !(e <= tolerance*size) {
 			p.Errorf("%s: element %d is %v, the processor has %v", name, i, got[i], want[i])
 			return
 		}

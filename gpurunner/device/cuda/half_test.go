@@ -195,3 +195,47 @@ func TestHalfConvolutions(t *testing.T) {
 		}
 	}
 }
+
+// Attention's probabilities are rounded to T before they weigh the values, so
+// its error is a share of T's precision.
+func TestHalfAttention(t *testing.T) {
+	for _, typ := range halfTypes {
+		for _, g := range []device.AttentionGeom{
+			{Batch: 1, Heads: 1, Dim: 1, TQ: 1, TK: 1, Scale: 1},
+			{Batch: 2, Heads: 3, Dim: 40, TQ: 70, TK: 77, Scale: 0.16},
+			{Batch: 1, Heads: 2, Dim: 64, TQ: 130, TK: 130, Scale: 0.125, Causal: true},
+			{Batch: 1, Heads: 2, Dim: 80, TQ: 64, TK: 200, Scale: 0.11},
+			{Batch: 1, Heads: 1, Dim: 160, TQ: 65, TK: 90, Scale: 0.08},
+			{Batch: 1, Heads: 3, Dim: 7, TQ: 33, TK: 40, Scale: 0.4, Causal: true},
+			{Batch: 2, Heads: 1, Dim: 200, TQ: 40, TK: 50, Scale: 0.07},
+			{Batch: 1, Heads: 2, Dim: 170, TQ: 70, TK: 70, Scale: 0.07, Causal: true},
+			{Batch: 1, Heads: 2, Dim: 16, TQ: 5, TK: 0, Scale: 1},
+		} {
+			t.Run(fmt.Sprintf("%v/%dx%dx%d/%d,%d,%v", typ, g.Batch, g.Heads, g.Dim, g.TQ, g.TK, g.Causal), func(t *testing.T) {
+				p := newPair(t, Options{Precision: typ}, "", 8)
+				width := g.Heads * g.Dim
+				nq, nk := g.Batch*g.TQ, g.Batch*g.TK
+				q, _ := p.halves(typ, nq*width)
+				k, _ := p.halves(typ, nk*width)
+				v, _ := p.halves(typ, nk*width)
+				do, _ := p.halves(typ, nq*width)
+				o, lse := p.nothing(nq*width), p.nothing(g.Batch*g.Heads*g.TQ)
+				dq, dk, dv := p.nothing(nq*width), p.nothing(nk*width), p.nothing(nk*width)
+				p.both(func(d device.Device, i int) {
+					m := func(a array, n int) device.Matrix { return a[i].Matrix(n, width) }
+					d.Attention(m(o, nq), lse[i], m(q, nq), m(k, nk), m(v, nk), g)
+					d.AttentionBack(m(dq, nq), m(dk, nk), m(dv, nk), m(do, nq), m(o, nq), m(q, nq), m(k, nk), m(v, nk), lse[i], g)
+				})
+				ulp := 1.0 / 256 // bf16's; f16 keeps three bits more
+				if typ == device.F16 {
+					ulp /= 8
+				}
+				p.near("lse", lse, 2e-5)
+				p.near("o", o, ulp)
+				for name, a := range map[string]array{"dq": dq, "dk": dk, "dv": dv} {
+					p.near(name, a, 2*ulp)
+				}
+			})
+		}
+	}
+}

@@ -211,3 +211,30 @@ __device__ __forceinline__ void back_queries(float* dq, int dqStride, View dO, V
 ATTENTION_BACK(attention_back_keys_64, attention_back_queries_64, 2)
 ATTENTION_BACK(attention_back_keys_160, attention_back_queries_160, 5)
 ATTENTION_BACK(attention_back_keys_256, attention_back_queries_256, 8)
+
+// softmax_rows turns scores [rows,count] into probabilities in place and leaves
+// the log of each row's sum of exponentials; a block a row. It serves heads too
+// wide for tensor cores' attention, a block of queries at a time, the first of
+// them query number first.
+KERNEL(256) softmax_rows(float* s, int count, float* lse, int first, int causal) {
+  __shared__ float part[32];
+  float* row = s + (i64)blockIdx.x * count;
+  int seen = causal ? least(count, first + (int)blockIdx.x + 1) : count;
+  const float none = -__uint_as_float(0x7f800000);
+  float top = none;
+  for (int i = threadIdx.x; i < seen; i += 256) top = fmaxf(top, row[i]);
+  top = warp_max(top);
+  if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = top;
+  __syncthreads();
+  for (int w = 0; w < 8; w++) top = fmaxf(top, part[w]);
+  float sum = 0;
+  for (int i = threadIdx.x; i < count; i += 256) {
+    float p = i < seen ? exp32(row[i] - top) : 0;
+    row[i] = p;
+    sum += p;
+  }
+  sum = block_sum(sum, part);
+  float f = sum == 0 ? 0 : 1 / sum;
+  for (int i = threadIdx.x; i < count; i += 256) row[i] *= f;
+  if (lse && threadIdx.x == 0) lse[blockIdx.x] = sum == 0 ? none : top + log32(sum);
+}

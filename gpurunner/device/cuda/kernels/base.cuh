@@ -9,8 +9,10 @@
 #ifdef LOWRANK_HOST
 #include "host.h"
 #define OUT_OF_LINE __attribute__((noinline))
+#define DYNAMIC_SHARED(T, name) T* name = (T*)fake::dynamic_shared()
 #else
 #define OUT_OF_LINE __noinline__
+#define DYNAMIC_SHARED(T, name) extern __shared__ __align__(16) T name[]
 #endif
 
 typedef unsigned char u8;
