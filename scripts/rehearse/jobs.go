@@ -140,7 +140,11 @@ func (r *rehearsal) killInTheMiddle(ctx context.Context, id string) error {
 	now := r.agent.pids()
 	slices.Sort(now)
 	pid := now[len(now)-1] // the runner that trains came last
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+	runner, err := os.FindProcess(pid)
+	if err != nil {
+		return err
+	}
+	if err := runner.Kill(); err != nil {
 		return err
 	}
 	r.say("killed the runner in the middle of the training")
