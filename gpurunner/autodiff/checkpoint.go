@@ -54,7 +54,11 @@ func (op *checkpoint) backward(p *Pass, dy *tensor.Tensor) {
 	leaves := make([]*Value, len(op.in))
 	for i, v := range op.in {
 		if v != nil {
-			leaves[i] = &Value{T: op.saved[i], needs: v.needs}
+			// The segment goes on with the gradient that its input has by now,
+			// so that sums are taken in the order of a tape without segments.
+			r := v.root()
+			leaves[i] = &Value{T: op.saved[i], needs: v.needs, grad: r.grad, fixed: r.fixed}
+			r.grad = nil
 		}
 	}
 	y := op.f(again, leaves)
@@ -65,10 +69,8 @@ func (op *checkpoint) backward(p *Pass, dy *tensor.Tensor) {
 	y.Release()
 	again.dropTape()
 	for i, v := range op.in {
-		if v == nil || leaves[i].grad == nil {
-			continue
+		if v != nil {
+			v.root().grad = leaves[i].grad
 		}
-		p.giveGrad(v, leaves[i].grad)
-		leaves[i].grad.Release()
 	}
 }
