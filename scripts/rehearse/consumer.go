@@ -19,7 +19,7 @@ import (
 const consumerStack = "listener"
 
 func (r *rehearsal) deployConsumer(ctx context.Context) error {
-	err := r.stack.deploy(ctx, consumerStack, "infra/consumer.yaml", "Bus="+r.stack.outputs["BusName"], "Architecture="+architecture(), "ForcePathStyle=true")
+	err := r.stack.deploy(ctx, consumerStack, "infra/consumer.yaml", "Bus="+r.stack.Outputs["BusName"], "Architecture="+architecture(), "ForcePathStyle=true")
 	if err == nil {
 		r.say("deployed a stack that listens to the bus")
 	}

@@ -44,7 +44,7 @@ func (r *rehearsal) poison(ctx context.Context) error {
 	if err := r.api.do(ctx, http.MethodPost, "/v1/models/"+trainModel+"/predictions", body, &p); err != nil {
 		return err
 	}
-	queue := lowrankaws.New(r.stack.sdk, r.stack.config()).Ports().Queues.Queue(infra.TrainingQueue)
+	queue := lowrankaws.New(r.stack.sdk, r.stack.Config).Ports().Queues.Queue(infra.TrainingQueue)
 	// A runner that has just been told to stop may have taken it too: what counts is
 	// the queue's own count.
 	for d := (infra.Depth{}); d.Dead != 1; {
@@ -80,11 +80,11 @@ func (r *rehearsal) remove(ctx context.Context) error {
 	if err := s.remove(ctx, stackName); err != nil {
 		return err
 	}
-	if _, err := dynamodb.NewFromConfig(s.sdk).DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: aws.String(s.outputs["TableName"])}); err != nil {
+	if _, err := dynamodb.NewFromConfig(s.sdk).DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: aws.String(s.Outputs["TableName"])}); err != nil {
 		return errors.Join(errors.New("the table went with the stack"), err)
 	}
 	bucket := s3.NewFromConfig(s.sdk, func(o *s3.Options) { o.UsePathStyle = true })
-	if _, err := bucket.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: aws.String(s.outputs["BucketName"])}); err != nil {
+	if _, err := bucket.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: aws.String(s.Outputs["BucketName"])}); err != nil {
 		return errors.Join(errors.New("the bucket went with the stack"), err)
 	}
 	r.say("the stack is deleted; the bucket and the table are kept")

@@ -47,7 +47,7 @@ func (r *rehearsal) jobs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	trainings := lowrankaws.New(r.stack.sdk, r.stack.config()).Ports().Queues.Queue(infra.TrainingQueue)
+	trainings := lowrankaws.New(r.stack.sdk, r.stack.Config).Ports().Queues.Queue(infra.TrainingQueue)
 	for d := (infra.Depth{}); d.Waiting != 1; {
 		if d, err = trainings.Depth(ctx); err != nil {
 			return err

@@ -91,12 +91,12 @@ func rehearse(ctx context.Context, keep string, prebuilt bool) (err error) {
 	}
 	r.say("emulator is up")
 
-	api, err := r.front(func() string { return r.stack.outputs["ApiId"] + ".execute-api.localhost" }, limited)
+	api, err := r.front(func() string { return r.stack.Outputs["ApiId"] + ".execute-api.localhost" }, limited)
 	if err != nil {
 		return err
 	}
 	defer api.close()
-	content, err := r.front(func() string { return r.stack.outputs["ContentDomain"] }, nil)
+	content, err := r.front(func() string { return r.stack.Outputs["ContentDomain"] }, nil)
 	if err != nil {
 		return err
 	}
@@ -125,9 +125,13 @@ func rehearse(ctx context.Context, keep string, prebuilt bool) (err error) {
 
 // build makes what is deployed and what runs.
 func build(ctx context.Context, root string) error {
+	runner := "./gpurunner"
+	if _, err := os.Stat(filepath.Join(root, runner, "main.go")); err != nil {
+		runner = "./scripts/rehearse/runner"
+	}
 	for _, args := range [][]string{
 		{"scripts/rehearse/build", architecture()},
-		{"go", "build", "-o", "bin/gpurunner", "./scripts/rehearse/runner"},
+		{"go", "build", "-o", "bin/gpurunner", runner},
 		{"go", "build", "-o", "bin/lowrank", "./scripts/lowrank"},
 	} {
 		cmd := exec.CommandContext(ctx, args[0], args[1:]...)

@@ -23,6 +23,7 @@ import (
 	"github.com/lowrank/lowrank/infra/aws/emulator"
 
 	lowrankaws "github.com/lowrank/lowrank/infra/aws"
+	awsstack "github.com/lowrank/lowrank/infra/aws/stack"
 )
 
 // stackName is the deployment's; artifacts is the bucket that sam puts code into.
@@ -36,12 +37,12 @@ const (
 
 // stack is the account that the emulator plays, as its root.
 type stack struct {
-	root    string // of the checkout
-	dir     string // of the rehearsal
-	tls     *authority
-	emu     *emulator.Emulator
-	sdk     aws.Config
-	outputs map[string]string
+	root string // of the checkout
+	dir  string // of the rehearsal
+	tls  *authority
+	emu  *emulator.Emulator
+	sdk  aws.Config
+	awsstack.Stack
 }
 
 // newStack prepares the account.
@@ -113,23 +114,17 @@ func (s *stack) deploy(ctx context.Context, name, template string, parameters ..
 	return s.sam(ctx, append(args, parameters...)...)
 }
 
-// readOutputs reads the outputs of the stack.
-func (s *stack) readOutputs(ctx context.Context) error {
-	out, err := cloudformation.NewFromConfig(s.sdk).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: aws.String(stackName)})
-	if err != nil {
-		return err
-	}
-	s.outputs = map[string]string{}
-	for _, o := range out.Stacks[0].Outputs {
-		s.outputs[*o.OutputKey] = *o.OutputValue
-	}
-	return nil
+// find reads what the stack made.
+func (s *stack) find(ctx context.Context) (err error) {
+	s.Stack, err = awsstack.Find(ctx, s.sdk, stackName)
+	s.Config.PathStyle = true
+	return err
 }
 
 // mend does by calls what the emulator leaves out of a template without a word.
 func (s *stack) mend(ctx context.Context) error {
 	_, err := dynamodb.NewFromConfig(s.sdk).UpdateTimeToLive(ctx, &dynamodb.UpdateTimeToLiveInput{
-		TableName:               aws.String(s.outputs["TableName"]),
+		TableName:               aws.String(s.Outputs["TableName"]),
 		TimeToLiveSpecification: &ddb.TimeToLiveSpecification{AttributeName: aws.String("expires"), Enabled: aws.Bool(true)},
 	})
 	return err
@@ -169,16 +164,6 @@ print(json.dumps([t for t in sys.argv[1:] if t not in h]))`
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	var missing []string
 	return missing, json.Unmarshal([]byte(lines[len(lines)-1]), &missing)
-}
-
-// config is the deployment as its command line sees it.
-func (s *stack) config() lowrankaws.Config {
-	c := lowrankaws.Config{Bucket: s.outputs["BucketName"], Table: s.outputs["TableName"], Bus: s.outputs["BusName"], Queues: map[string]string{}, PathStyle: true}
-	for _, pair := range strings.Fields(s.outputs["QueueUrls"]) {
-		name, url, _ := strings.Cut(pair, "=")
-		c.Queues[name] = url
-	}
-	return c
 }
 
 // remove deletes a stack and waits until it is gone.

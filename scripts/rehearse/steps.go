@@ -28,7 +28,7 @@ func (r *rehearsal) deploy(ctx context.Context, apiURL, contentURL string) error
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(s.readOutputs(ctx), s.mend(ctx)); err != nil {
+	if err := errors.Join(s.find(ctx), s.mend(ctx)); err != nil {
 		return err
 	}
 	types, err := s.types(ctx, stackName)
@@ -51,7 +51,7 @@ func (r *rehearsal) deploy(ctx context.Context, apiURL, contentURL string) error
 	if !slices.Equal(dropped, missing) {
 		return fmt.Errorf("ManageCapacity=false drops %v, but the emulator lacks only %v of them", dropped, missing)
 	}
-	store := lowrankaws.New(s.sdk, s.config())
+	store := lowrankaws.New(s.sdk, s.Config)
 	r.api.token, err = registry.Open(store.Ports().Documents).CreateToken(ctx, "rehearsal", time.Now())
 	r.say("deployed; left out, because the emulator lacks them: %s", strings.Join(dropped, ", "))
 	return err
@@ -85,7 +85,7 @@ func (r *rehearsal) startRunners(ctx context.Context) error {
 	}
 	s := r.stack
 	r.agent = &agent{
-		ecs: ecs.NewFromConfig(s.sdk), sts: sts.NewFromConfig(s.sdk), cluster: s.outputs["ClusterName"], log: logs,
+		ecs: ecs.NewFromConfig(s.sdk), sts: sts.NewFromConfig(s.sdk), cluster: s.Outputs["ClusterName"], log: logs,
 		binary: filepath.Join(s.root, "bin", "gpurunner"), dir: r.dir,
 		env: []string{"AWS_ENDPOINT_URL=" + s.emu.URL, "AWS_CA_BUNDLE=" + s.tls.files.CA, "SSL_CERT_FILE=" + s.tls.files.CA},
 	}
@@ -125,7 +125,7 @@ func (r *rehearsal) stopAgent() {
 // scale sets how many runners train, as the scaling policies do by the queue's depth.
 func (r *rehearsal) scale(ctx context.Context, service string, n int32) error {
 	_, err := r.agent.ecs.UpdateService(ctx, &ecs.UpdateServiceInput{
-		Cluster: aws.String(r.agent.cluster), Service: aws.String(r.stack.outputs[service]), DesiredCount: &n,
+		Cluster: aws.String(r.agent.cluster), Service: aws.String(r.stack.Outputs[service]), DesiredCount: &n,
 	})
 	return err
 }
