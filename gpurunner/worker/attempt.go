@@ -137,7 +137,7 @@ func (a *attempt) giveBack(ctx context.Context, err error) string {
 func (a *attempt) end(how string, write func() error) string {
 	begun := a.now()
 	err := write()
-	for isStore(err) && a.now().Sub(begun) < a.Lease && a.pause(a.last, a.Beat) {
+	for (isStore(err) || errors.Is(err, infra.ErrFull)) && a.now().Sub(begun) < a.Lease && a.pause(a.last, a.Beat) {
 		err = write()
 	}
 	switch {
