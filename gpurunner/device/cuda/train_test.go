@@ -1,0 +1,98 @@
+//go:build cuda
+
+package cuda_test
+
+import (
+	"bytes"
+	"context"
+	"math"
+	"testing"
+
+	"github.com/lowrank/lowrank/gpurunner/clip"
+	"github.com/lowrank/lowrank/gpurunner/dataset"
+	"github.com/lowrank/lowrank/gpurunner/device"
+	"github.com/lowrank/lowrank/gpurunner/device/cpu"
+	"github.com/lowrank/lowrank/gpurunner/device/cuda"
+	"github.com/lowrank/lowrank/gpurunner/diffusion"
+	"github.com/lowrank/lowrank/gpurunner/enginetest"
+	"github.com/lowrank/lowrank/gpurunner/imageops"
+	"github.com/lowrank/lowrank/gpurunner/lora"
+	"github.com/lowrank/lowrank/gpurunner/paritytest"
+	"github.com/lowrank/lowrank/gpurunner/tensor"
+	"github.com/lowrank/lowrank/gpurunner/train"
+)
+
+// trainTiny trains the tiny base model and returns the curve and the file.
+func trainTiny(t *testing.T, dev device.Device) (train.Curve, []byte) {
+	t.Helper()
+	pool := tensor.NewPool(dev)
+	m, err := diffusion.Open(pool, enginetest.Base(t, paritytest.Roots(t)[0].Path("models/sd15-tiny")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Release()
+	var encoders []clip.Config
+	for _, e := range m.Text {
+		encoders = append(encoders, e.Config)
+	}
+	o := train.Advanced()
+	o.Resolution, o.MaxTrainStepsTI, o.MaxTrainStepsTuning, o.LoRARank, o.TrainBatchSize = 32, 8, 12, 4, 2
+	set := &dataset.Set{}
+	for i := range 3 {
+		p := dataset.Picture{Name: string(rune('a'+i)) + ".png", Image: imageops.New(32, 32), Original: dataset.Size{W: 32, H: 32}}
+		for at := range p.Image.Pix {
+			p.Image.Pix[at] = uint8(at*(3+i) + at/96*7)
+		}
+		set.Pictures = append(set.Pictures, p)
+	}
+	r, err := train.Run(context.Background(), train.Job{Model: m, Layers: lora.NewBase("test", m.UNetConfig(), encoders...),
+		BaseID: "tiny", Name: "test", Options: o, Data: set})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file bytes.Buffer
+	if err := lora.Write(&file, r.Set, lora.Cloneofsimo); err != nil {
+		t.Fatal(err)
+	}
+	return r.Curve, file.Bytes()
+}
+
+// TestTrainingRun trains on the processor and on the GPU, in float32 and in
+// bf16: the curves agree, and the same run gives the same bytes.
+func TestTrainingRun(t *testing.T) {
+	c, err := cpu.New(cpu.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	want, _ := trainTiny(t, c)
+	for _, tt := range []struct {
+		precision device.DType
+		most      float64 // by which a step's loss may differ, relative
+	}{{device.F32, 1e-3}, {device.BF16, 0.02}} {
+		t.Run(tt.precision.String(), func(t *testing.T) {
+			var first []byte
+			for range 2 {
+				dev, err := cuda.Open(cuda.Options{Precision: tt.precision, Direct: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, file := trainTiny(t, dev)
+				dev.Close()
+				worst := 0.0
+				for i := range want {
+					worst = max(worst, math.Abs(got[i].Loss-want[i].Loss)/want[i].Loss)
+				}
+				t.Logf("%d steps, largest difference of a step's loss %.2g", len(want), worst)
+				if len(got) != len(want) || !(worst <= tt.most) {
+					t.Errorf("%d steps, want %d; largest difference of a step's loss %.2g, want at most %.2g", len(got), len(want), worst, tt.most)
+				}
+				if first == nil {
+					first = file
+				} else if !bytes.Equal(first, file) {
+					t.Error("two runs gave other bytes")
+				}
+			}
+		})
+	}
+}
