@@ -27,7 +27,7 @@ func checkBaseName(name string) error {
 }
 
 func baseCommand() *cobra.Command {
-	var data string
+	var data, stackName string
 	cmd := &cobra.Command{
 		Use:   "base",
 		Short: "Keep base models for the service",
@@ -36,25 +36,39 @@ A running service finds them when it is started again.`,
 		Args: cobra.NoArgs,
 	}
 	cmd.PersistentFlags().StringVar(&data, "data", "", dataHelp)
+	cmd.PersistentFlags().StringVar(&stackName, "aws", "", awsHelp)
+	cmd.MarkFlagsMutuallyExclusive("data", "aws")
 	dir := func() (string, error) {
 		d, err := dataDir(data)
 		return basesDir(d), err
 	}
-	cmd.AddCommand(
-		&cobra.Command{
-			Use: "add NAME PATH", Short: "Copy a base model into the data folder", Args: cobra.ExactArgs(2),
-			Example: "  lowrank base add sd15 ./stable-diffusion-v1-5",
-			RunE: func(cmd *cobra.Command, args []string) error {
-				d, err := dir()
-				if err != nil {
-					return err
-				}
-				return addBase(cmd, d, args[0], args[1])
-			},
+	isDefault := false
+	add := &cobra.Command{
+		Use: "add NAME PATH", Short: "Copy a base model into the data folder, or to AWS", Args: cobra.ExactArgs(2),
+		Example: "  lowrank base add sd15 ./stable-diffusion-v1-5\n  lowrank base add --aws lowrank --default sd15 ./stable-diffusion-v1-5",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if stackName != "" {
+				return addStackBase(cmd, stackName, args[0], args[1], isDefault)
+			}
+			if isDefault {
+				return errors.New("--default is for --aws; `lowrank serve --base` says which is the default here")
+			}
+			d, err := dir()
+			if err != nil {
+				return err
+			}
+			return addBase(cmd, d, args[0], args[1])
 		},
+	}
+	add.Flags().BoolVar(&isDefault, "default", false, "with --aws: draw with it when a job names no base")
+	cmd.AddCommand(
+		add,
 		&cobra.Command{
 			Use: "list", Short: "List the base models", Args: cobra.NoArgs, Example: "  lowrank base list",
 			RunE: func(cmd *cobra.Command, _ []string) error {
+				if stackName != "" {
+					return listStackBases(cmd, stackName)
+				}
 				d, err := dir()
 				if err != nil {
 					return err
@@ -63,8 +77,11 @@ A running service finds them when it is started again.`,
 			},
 		},
 		&cobra.Command{
-			Use: "remove NAME", Short: "Remove a base model from the data folder", Args: cobra.ExactArgs(1), Example: "  lowrank base remove sd15",
+			Use: "remove NAME", Short: "Remove a base model from the data folder, or from AWS", Args: cobra.ExactArgs(1), Example: "  lowrank base remove sd15",
 			RunE: func(cmd *cobra.Command, args []string) error {
+				if stackName != "" {
+					return removeStackBase(cmd, stackName, args[0])
+				}
 				d, err := dir()
 				if err != nil {
 					return err

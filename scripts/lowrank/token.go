@@ -9,12 +9,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lowrank/lowrank/events"
+	"github.com/lowrank/lowrank/infra/aws/stack"
 	"github.com/lowrank/lowrank/infra/local"
 	"github.com/lowrank/lowrank/infra/registry"
 )
 
 func tokenCommand() *cobra.Command {
-	var data string
+	var data, stackName string
 	cmd := &cobra.Command{
 		Use:   "token",
 		Short: "Make, list and revoke the tokens that clients sign in with",
@@ -22,7 +23,16 @@ func tokenCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 	}
 	cmd.PersistentFlags().StringVar(&data, "data", "", dataHelp)
+	cmd.PersistentFlags().StringVar(&stackName, "aws", "", awsHelp)
+	cmd.MarkFlagsMutuallyExclusive("data", "aws")
 	open := func(ctx context.Context, f func(*registry.Registry) error) error {
+		if stackName != "" {
+			store, _, err := stack.Open(ctx, stackName)
+			if err != nil {
+				return err
+			}
+			return f(registry.Open(store.Ports().Documents))
+		}
 		dir, err := dataDir(data)
 		if err != nil {
 			return err
