@@ -198,6 +198,14 @@ func (x *field) ID() string      { return "in-" + x.Name }
 func (x *field) ErrorID() string { return "err-" + x.Name }
 func (x *field) HelpID() string  { return "help-" + x.Name }
 
+// Chosen are the addresses of the concepts: concepts.js makes a row of each.
+func (f *form) Chosen() []string {
+	if x := f.fields["lora_urls"]; x != nil {
+		return events.SplitList(x.Value)
+	}
+	return nil
+}
+
 // Scales is the field that goes with the concepts.
 func (f *form) Scales() *field { return f.fields["lora_scales"] }
 

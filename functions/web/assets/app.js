@@ -2,8 +2,6 @@
 import { ask, problem, signInLink } from "./parts.js";
 import { follow } from "./live.js";
 
-document.documentElement.classList.add("js");
-
 const live = document.createElement("p");
 live.className = "toast";
 live.setAttribute("role", "status");
@@ -37,6 +35,8 @@ function confirmDelete(name) {
   dialog.className = "question";
   const title = document.createElement("h2");
   title.id = "question";
+  title.tabIndex = -1;
+  title.autofocus = true; // no button: the Enter that asked must not answer
   title.textContent = "Delete it?";
   dialog.setAttribute("aria-labelledby", "question");
   const text = document.createElement("p");

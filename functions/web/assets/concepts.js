@@ -70,7 +70,6 @@ export function concepts(field, prompt) {
       }
       return make("li", {}, token, label, range, number, remove);
     }));
-    list.hidden = rows.length === 0;
   }
 
   function add(url, scale, typed = false) {
@@ -86,8 +85,6 @@ export function concepts(field, prompt) {
     else if (o.value) add(o.value, Number(o.dataset.scale) ? o.dataset.scale : "0.7");
     select.value = "";
   });
-  field.querySelector(".plain").classList.add("behind");
-  field.querySelector(".pick").hidden = false;
   read();
   draw();
 }

@@ -138,6 +138,7 @@ async function run() {
   complain({});
   const { url } = await response.json();
   history.pushState(null, "", url);
+  shown = here();
   keep();
   const tab = document.querySelector('[data-tab="api"]');
   tab.search = "?from=" + url.split("/").pop();
@@ -150,8 +151,9 @@ async function run() {
   follow(result.querySelector("[data-panel]"));
 }
 
-// Going back leads to the page that was, with its own panel.
-addEventListener("popstate", () => location.reload());
+// Going back leads to the page that was, with its own panel. A jump within the page is no such thing.
+let shown = here();
+addEventListener("popstate", () => { if (here() !== shown) location.reload(); });
 
 form.addEventListener("keydown", (e) => {
   if (e.key === "Enter" && (e.ctrlKey || e.metaKey)) form.requestSubmit();
