@@ -10,8 +10,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/lowrank/lowrank/samples"
 )
 
 // interrupt runs the program in dir until it has said what, presses Ctrl-C, as a
@@ -97,12 +95,8 @@ func entries(t *testing.T, dir string) (names []string) {
 // zipFile writes the sample pictures.
 func zipFile(t *testing.T, dir string) string {
 	t.Helper()
-	zip, err := samples.Zip(samples.NeonSign)
-	if err != nil {
-		t.Fatal(err)
-	}
 	path := filepath.Join(dir, "neon-sign.zip")
-	if err := os.WriteFile(path, zip, 0o600); err != nil {
+	if err := os.WriteFile(path, neonSigns(t), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return path

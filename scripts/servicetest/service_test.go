@@ -124,6 +124,7 @@ func (o *output) String() string {
 type service struct {
 	*testing.T
 	dir, url, token string
+	pictures        string // where they are served, once uploaded
 	cmd             *exec.Cmd
 	out, log        *output
 	client          *http.Client
@@ -300,10 +301,6 @@ func (s *service) draw(input map[string]any) events.Prediction {
 // that trains: nothing is called after its PUT.
 func (s *service) train(inversion, tuning int) events.Prediction {
 	s.Helper()
-	zip, err := samples.Zip(samples.NeonSign)
-	if err != nil {
-		s.Fatal(err)
-	}
 	var up events.Upload
 	s.call("POST", "/v1/upload/neon-sign.zip", map[string]any{"train": map[string]any{
 		"model": "replicate/lora-advanced-training",
@@ -312,10 +309,20 @@ func (s *service) train(inversion, tuning int) events.Prediction {
 	if up.Prediction == nil || up.Prediction.Status != events.Starting {
 		s.Fatalf("the upload answered %+v", up)
 	}
-	if code := s.call("PUT", up.UploadURL, zip, nil); code != http.StatusOK {
+	if code := s.call("PUT", up.UploadURL, neonSigns(s.T), nil); code != http.StatusOK {
 		s.Fatalf("PUT: %d", code)
 	}
 	return *up.Prediction
+}
+
+// neonSigns are the sample pictures, zipped.
+func neonSigns(t *testing.T) []byte {
+	t.Helper()
+	zip, err := samples.Zip(samples.NeonSign)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return zip
 }
 
 func (s *service) get(id events.JobID) (p events.Prediction) {
