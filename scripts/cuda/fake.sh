@@ -2,6 +2,7 @@
 # Builds the stand-in for the CUDA driver from gpurunner/device/cuda/fake and the kernels' sources, with g++.
 #
 #     scripts/cuda/fake.sh [FOLDER]     default .cache/cuda/fake
+#     scripts/cuda/fake.sh --selftest   whether it catches what it is there to catch
 #
 # and prints the settings with which go builds and tests the CUDA device on it:
 #
@@ -10,6 +11,8 @@
 # KERNELS names another folder of kernel sources (for the mutation check).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+selftest=false
+if [ "${1:-}" = --selftest ]; then selftest=true; shift; fi
 out=$(realpath -m "${1:-.cache/cuda/fake}")
 headers=$(python3 scripts/cuda/build.py --headers)
 source=gpurunner/device/cuda/fake
@@ -69,6 +72,15 @@ for p in "${pids[@]}"; do wait "$p"; done
 } >"$out/unsupported.cc"
 compile "$out/unsupported.o" "$out/unsupported.cc"
 objects+=("$out/unsupported.o")
+
+if $selftest; then
+	mkdir -p "$out/selftest"
+	echo 'FAMILY(selftest)' >"$out/selftest/families.inc"
+	parts=()
+	for part in driver fibers memory ptx stream; do parts+=("$out/$part.cpp.o"); done
+	g++ -I"$out/selftest" -I"$kernels" "${flags[@]}" -o "$out/selftest/run" "$source/selftest/selftest.cpp" "$source/registry.cpp" "${parts[@]}"
+	exec "$out/selftest/run"
+fi
 
 g++ -shared -pthread -Wl,-soname,libcuda.so.1 -o "$out/libcuda.so.1.new" "${objects[@]}"
 mv "$out/libcuda.so.1.new" "$out/libcuda.so.1"
