@@ -73,6 +73,9 @@ func (r *rehearsal) jobs(ctx context.Context) error {
 		return err
 	}
 	r.say("drew %d pictures with it", len(pictures))
+	if err := r.uploadedBase(ctx); err != nil {
+		return fmt.Errorf("the uploaded base model: %w", err)
+	}
 	if err := r.consumed(ctx, trained.ID+"-0", weights[0]); err != nil {
 		return err
 	}
@@ -160,6 +163,45 @@ func (r *rehearsal) draw(ctx context.Context, c *client, concept string) ([]stri
 	}
 	_, sums, err := c.succeed(ctx, p.ID)
 	return sums, err
+}
+
+// uploadedBase draws with every base model there is: the one that was added is
+// fetched by the runner, and draws what the embedded one draws, whose copy it is.
+func (r *rehearsal) uploadedBase(ctx context.Context) error {
+	var versions struct {
+		Results []struct {
+			ID string `json:"id"`
+		} `json:"results"`
+	}
+	for deadline := time.Now().Add(2 * time.Minute); len(versions.Results) != 2; { // functions look once a minute
+		if err := r.api.do(ctx, http.MethodGet, "/v1/models/"+drawModel+"/versions", nil, &versions); err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d versions of %s, want one a base model: 2", len(versions.Results), drawModel)
+		}
+		if err := infra.Sleep(ctx, infra.SystemClock{}, time.Second); err != nil {
+			return err
+		}
+	}
+	var drawn []string
+	for _, v := range versions.Results {
+		var p prediction
+		body := map[string]any{"version": v.ID, "input": map[string]any{"prompt": "a fox", "seed": 5}}
+		if err := r.api.do(ctx, http.MethodPost, "/v1/predictions", body, &p); err != nil {
+			return err
+		}
+		_, sums, err := r.api.succeed(ctx, p.ID)
+		if err != nil {
+			return err
+		}
+		drawn = append(drawn, sums...)
+	}
+	if len(drawn) != 2 || drawn[0] != drawn[1] {
+		return fmt.Errorf("the embedded base and its uploaded copy drew %v", drawn)
+	}
+	r.say("`lowrank base add --aws` added a base model; the runner fetched it and drew the embedded one's picture")
+	return nil
 }
 
 // serve does the same jobs on `lowrank serve`.

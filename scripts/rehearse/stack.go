@@ -87,14 +87,35 @@ func (s *stack) putParameter(ctx context.Context, name, value string) error {
 func (s *stack) sam(ctx context.Context, args ...string) error {
 	cmd := exec.CommandContext(ctx, filepath.Join(s.root, ".cache", "aws", "tools", "bin", "sam"), args...)
 	cmd.Dir = s.root
-	cmd.Env = append(os.Environ(),
-		"AWS_ENDPOINT_URL="+s.emu.URL, "AWS_CA_BUNDLE="+s.tls.files.CA, "AWS_DEFAULT_REGION="+emulator.Region, "HOME="+s.dir,
-		"AWS_ACCESS_KEY_ID="+emulator.RootKey, "AWS_SECRET_ACCESS_KEY="+emulator.RootKey, "AWS_EC2_METADATA_DISABLED=true", "SAM_CLI_TELEMETRY=0")
+	cmd.Env = append(s.env(), "SAM_CLI_TELEMETRY=0")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("sam %s: %w\n%s", args[0], err, tail(out, 4000))
 	}
 	return nil
+}
+
+// lowrank runs our own command line on the stack and returns what it prints.
+func (s *stack) lowrank(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(s.root, "bin", "lowrank"), args...)
+	cmd.Dir = s.root
+	cmd.Env = append(s.env(), "AWS_REGION="+emulator.Region, lowrankaws.PathStyleEnv+"=true")
+	out, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			err = fmt.Errorf("%w: %s", err, exit.Stderr)
+		}
+		return "", fmt.Errorf("lowrank %s: %w", strings.Join(args, " "), err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// env is the environment of a user at the command line, with the root's key.
+func (s *stack) env() []string {
+	return append(os.Environ(),
+		"AWS_ENDPOINT_URL="+s.emu.URL, "AWS_CA_BUNDLE="+s.tls.files.CA, "AWS_DEFAULT_REGION="+emulator.Region, "HOME="+s.dir,
+		"AWS_ACCESS_KEY_ID="+emulator.RootKey, "AWS_SECRET_ACCESS_KEY="+emulator.RootKey, "AWS_EC2_METADATA_DISABLED=true")
 }
 
 func tail(b []byte, n int) []byte { return b[max(0, len(b)-n):] }

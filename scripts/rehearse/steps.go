@@ -14,13 +14,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
-
-	"github.com/lowrank/lowrank/infra/registry"
-
-	lowrankaws "github.com/lowrank/lowrank/infra/aws"
 )
 
-// deploy deploys template.yaml as it is and makes a token.
+// uploadedBase is the base model that the rehearsal adds.
+const uploadedBase = "uploaded"
+
+// deploy deploys template.yaml as it is, and makes a token.
 func (r *rehearsal) deploy(ctx context.Context, apiURL, contentURL string) error {
 	s := r.stack
 	err := s.deploy(ctx, stackName, "template.yaml", "Architecture="+architecture(), "RunnerImage="+runnerImage, "MachineImage="+imageName,
@@ -51,10 +50,11 @@ func (r *rehearsal) deploy(ctx context.Context, apiURL, contentURL string) error
 	if !slices.Equal(dropped, missing) {
 		return fmt.Errorf("ManageCapacity=false drops %v, but the emulator lacks only %v of them", dropped, missing)
 	}
-	store := lowrankaws.New(s.sdk, s.Config)
-	r.api.token, err = registry.Open(store.Ports().Documents).CreateToken(ctx, "rehearsal", time.Now())
+	if r.api.token, err = s.lowrank(ctx, "token", "create", "--aws", stackName); err != nil {
+		return err
+	}
 	r.say("deployed; left out, because the emulator lacks them: %s", strings.Join(dropped, ", "))
-	return err
+	return nil
 }
 
 // conditional lists the types of the resources that a condition holds, sorted.
@@ -74,7 +74,7 @@ func conditional(template, condition string) []string {
 }
 
 // startRunners lets the ECS agent start what the services want: at first a runner
-// that draws and none that trains.
+// that draws and none that trains. Then it adds a base model.
 func (r *rehearsal) startRunners(ctx context.Context) error {
 	if err := r.expect(ctx, http.StatusServiceUnavailable); err != nil {
 		return fmt.Errorf("before the first runner: %w", err)
@@ -102,6 +102,10 @@ func (r *rehearsal) startRunners(ctx context.Context) error {
 		}
 	}
 	r.say("the warm runner has registered its base model; the API answers")
+	// The embedded model once more, as one that is uploaded: what both draw must be the same.
+	if _, err := s.lowrank(ctx, "base", "add", "--aws", stackName, uploadedBase, "gpurunner/base/embedded/model"); err != nil {
+		return err
+	}
 	return nil
 }
 
