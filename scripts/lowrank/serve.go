@@ -60,7 +60,7 @@ On the first start a token is made and printed; "lowrank token create" makes mor
 	flags.IntVar(&f.runners, "runners", 1, "runners that draw, and as many that train")
 	flags.StringVar(&f.publicURL, "public-url", "", "address under which clients reach the service (default: as they ask)")
 	flags.BoolVar(&f.selfSigned, "tls-self-signed", false, "serve HTTPS with a certificate of its own making, kept in the data folder")
-	flags.BoolVar(&f.loopback, "allow-loopback", false, "let webhooks and user URLs reach this machine and private networks (for tests)")
+	flags.BoolVar(&f.loopback, "allow-loopback", false, "let webhooks and user URLs reach this machine (for tests)")
 	flags.StringVar(&f.eventsTo, "events-to", "", "URL that lowrank.output.created is posted to")
 	return cmd
 }
@@ -88,7 +88,7 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 	}
 	defer store.Close()
 	if err := store.Lock(); err != nil {
-		return fmt.Errorf("another `lowrank serve` already serves %s; stop it, or give this one a folder of its own with --data: %w", dir, err)
+		return err // its sentence says who holds the folder
 	}
 	listener, err := net.Listen("tcp", f.addr)
 	if err != nil {

@@ -20,7 +20,7 @@ func TestRecord(t *testing.T) {
 			p := newPair(t, o, "", 21)
 			d := p.sides[0].(*Device)
 			const m, k = 70, 48
-			x, w := p.normals(m*k)[0], p.weight(device.F32, k, k)[0]
+			x, w := p.normals(m * k)[0], p.weight(device.F32, k, k)[0]
 			y := p.nothing(m * k)[0]
 			counter := p.place(device.I32, []byte{0, 0, 0, 0})[0]
 			g := device.AttentionGeom{Batch: 1, Heads: 2, Dim: k / 2, TQ: m, TK: m, Scale: 0.2}
