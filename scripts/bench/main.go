@@ -30,9 +30,17 @@ type part struct {
 
 var parts = []part{
 	{"products", benchProducts},
+	{"service", benchService},
 }
 
 func main() {
+	if len(os.Args) == 3 && (os.Args[1] == noopService || os.Args[1] == noopRunner) {
+		if err := noop(os.Args[1], os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
