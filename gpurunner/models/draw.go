@@ -3,8 +3,10 @@ package models
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/gpurunner/generate"
@@ -147,7 +149,17 @@ func (l *loaded) fetchConcept(ctx context.Context, t *worker.Task, url string) (
 	if err != nil {
 		return nil, err
 	}
-	return l.sets.get(sum, func() (*lora.Set, error) { return lora.Open(f.Path, l.layers) })
+	set, err := l.sets.get(sum, func() (*lora.Set, error) { return lora.Open(f.Path, l.layers) })
+	return set, named(err, f)
+}
+
+// named makes an error about a fetched file one about the file as its owner calls
+// it: where it lies on the runner is no one's business.
+func named(err error, f worker.File) error {
+	if err == nil || !strings.Contains(err.Error(), f.Path) {
+		return err
+	}
+	return errors.New(strings.ReplaceAll(err.Error(), f.Path, f.Name))
 }
 
 // scalesFor gives each file its scale: one number for all, or one each.

@@ -41,10 +41,34 @@ type loaded struct {
 // Programs are what this engine can run, for worker.Loop.
 func (e *Engine) Programs() map[events.Program]worker.Program {
 	return map[events.Program]worker.Program{
-		events.ProgramLora:             e.draw,
-		events.ProgramTraining:         e.train,
-		events.ProgramAdvancedTraining: e.trainAdvanced,
+		events.ProgramLora:             e.guard(e.draw),
+		events.ProgramTraining:         e.guard(e.train),
+		events.ProgramAdvancedTraining: e.guard(e.trainAdvanced),
 	}
+}
+
+// guard makes sure that the next job does not meet what one that panicked has left
+// half done: it loads the base model anew.
+func (e *Engine) guard(p worker.Program) worker.Program {
+	return func(ctx context.Context, t *worker.Task) error {
+		whole := false
+		defer func() {
+			if !whole {
+				e.abandon()
+			}
+		}()
+		err := p(ctx, t)
+		whole = true
+		return err
+	}
+}
+
+// abandon is Release of a model of which nothing is sure.
+func (e *Engine) abandon() {
+	l := e.loaded
+	e.loaded = nil
+	defer func() { _ = recover() }() // what cannot be given back is lost; the panic before says why
+	(&Engine{loaded: l}).Release()
 }
 
 // use returns the base model of a job, loading it if it is not the one on the

@@ -145,7 +145,7 @@ func (l *loaded) fetchPictures(ctx context.Context, t *worker.Task, o train.Opti
 	defer zip.Close()
 	set, err := dataset.Load(ctx, zip.Path, o.LoadOptions(l.base.Card.Training.ResolutionMultiple))
 	if err != nil {
-		return nil, "", fmt.Errorf("instance_data: %w", err)
+		return nil, "", fmt.Errorf("instance_data: %w", named(err, zip))
 	}
 	var report bytes.Buffer
 	if err := set.Report(&report); err != nil {

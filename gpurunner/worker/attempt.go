@@ -23,6 +23,9 @@ type attempt struct {
 	last    context.Context // for what must be written even while the loop stops
 }
 
+// jobDir begins the names of the jobs' folders.
+const jobDir = "job-"
+
 // maxReturns is how often a job is handed back before a failure of the store
 // fails it after all: a store that never takes its files.
 const maxReturns = 20
@@ -34,7 +37,7 @@ func (a *attempt) work(ctx context.Context) (how string, fatal error) {
 	if !ok {
 		return a.fail(fmt.Sprintf("This runner has no program called %q.", job.Program)), nil
 	}
-	dir, err := os.MkdirTemp(a.Scratch, "job-*")
+	dir, err := os.MkdirTemp(a.Scratch, jobDir+"*")
 	if err != nil {
 		a.Log.Error("no scratch folder", "err", err)
 		return a.giveBack(ctx, err), nil

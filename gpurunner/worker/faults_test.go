@@ -438,3 +438,20 @@ func TestDiesBeforeClearingUp(t *testing.T) {
 		})
 	}
 }
+
+// What a runner that was killed has left on the machine goes a day later.
+func TestScratchOfTheDead(t *testing.T) {
+	bubble(t, func(f *fixture) {
+		real := time.Date(1999, 12, 30, 12, 0, 0, 0, time.UTC) // a bubble begins in 2000
+		for name, age := range map[string]time.Time{"job-old": real, "job-new": real.Add(24 * time.Hour), "other": real} {
+			f.must(os.MkdirAll(filepath.Join(f.scratch, name, "checkpoint"), 0o700))
+			f.must(os.Chtimes(filepath.Join(f.scratch, name), age, age))
+		}
+		f.run(f.loop(put("x")))()
+		left, err := os.ReadDir(f.scratch)
+		f.must(err)
+		if len(left) != 2 || left[0].Name() != "job-new" || left[1].Name() != "other" {
+			t.Errorf("left: %v", left)
+		}
+	})
+}

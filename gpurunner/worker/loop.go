@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/lowrank/lowrank/events"
@@ -66,6 +69,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	if l.Ports.Clock == nil {
 		l.Ports.Clock = infra.SystemClock{}
 	}
+	l.sweepScratch()
 	queue, store := l.Ports.Queues.Queue(l.Queue), predictions.New(l.Ports)
 	for ctx.Err() == nil {
 		messages, err := queue.Receive(ctx, 1, longPoll, l.visibility())
@@ -121,6 +125,27 @@ func (l *Loop) handle(ctx context.Context, queue infra.Queue, store *predictions
 	done, err := a.work(ctx)
 	l.Log.Info("ended", "job", msg.ID, "how", done, "seconds", l.now().Sub(begun).Seconds())
 	return err
+}
+
+// abandoned is the age at which a job's folder is no runner's any more: one that
+// is at work writes into it again and again.
+const abandoned = 24 * time.Hour
+
+// sweepScratch removes what runners that died have left on this machine.
+func (l *Loop) sweepScratch() {
+	entries, err := os.ReadDir(l.Scratch)
+	if err != nil {
+		return // the first job will say so
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !strings.HasPrefix(e.Name(), jobDir) || time.Since(info.ModTime()) < abandoned {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(l.Scratch, e.Name())); err != nil {
+			l.Log.Warn("an old job's folder stays", "err", err)
+		}
+	}
 }
 
 func (l *Loop) ack(ctx context.Context, queue infra.Queue, m infra.Message) {
