@@ -209,7 +209,7 @@ func (p *tab) until(what, condition string) {
 }
 
 // patience is how long a page may take for anything before a test gives up.
-const patience = 2 * time.Minute
+const patience = 6 * time.Minute
 
 // click clicks what a selector finds.
 func (p *tab) click(selector string) {

@@ -94,6 +94,13 @@ type modelPage struct {
 	Inputs   []*field
 	Bases    []string
 	Sample   []sampleStep
+	With     []string // concepts that the page was asked for
+}
+
+// Try is the page with one concept more.
+func (p modelPage) Try(c concept) string {
+	q := url.Values{"with": append(slices.Clone(p.With), c.ID)}
+	return p.Path() + "?" + q.Encode()
 }
 
 // sampleStep is one line of what happens when a model is run.
@@ -187,13 +194,16 @@ func without(m map[string]any, names ...string) map[string]any {
 // renderDemo answers with the form, and with a panel where something was run.
 func (v *visit) renderDemo(status int, t *target, f *form, p *panel) error {
 	data := modelPage{target: t, Tab: "demo", Form: f, Panel: p, Sample: trainingSteps}
+	if v.Method != http.MethodPost {
+		data.With = v.URL.Query()["with"]
+	}
 	if t.Draws() {
 		var err error
 		if data.Concepts, err = v.allConcepts(t.Version.Base.Name); err != nil {
 			return err
 		}
 		for _, c := range data.Concepts {
-			if c.Shipped && c.Sheet != "" {
+			if c.Shipped && !slices.Contains(data.With, c.ID) {
 				data.Shipped = append(data.Shipped, c)
 			}
 		}

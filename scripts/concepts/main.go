@@ -3,7 +3,7 @@
 // concept's contact sheet with `lowrank generate`, and writes the index.
 //
 //	go run ./scripts/concepts                  # all; about two minutes each on two cores
-//	go run ./scripts/concepts -only riso       # one
+//	go run ./scripts/concepts -only riso,comic # some
 //	go run ./scripts/concepts -pictures-only   # see what would be trained on, in .cache/concepts
 //
 // It needs npm, for the packages that hold the pictures. The same pictures and seeds give the same files on
@@ -21,6 +21,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // concept is one that is made.
@@ -50,7 +51,7 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	only := flag.String("only", "", "slug of the one to make")
+	only := flag.String("only", "", "slugs of those to make, separated by commas (default: all)")
 	out := flag.String("out", "functions/web/concepts", "folder to write to")
 	cache := flag.String("cache", ".cache/concepts", "folder for what is fetched and made on the way")
 	picturesOnly := flag.Bool("pictures-only", false, "stop before training")
@@ -69,10 +70,16 @@ func run(ctx context.Context) error {
 			return err
 		}
 	}
+	chosen := strings.Split(*only, ",")
+	for _, slug := range chosen {
+		if *only != "" && !slices.ContainsFunc(concepts, func(c concept) bool { return c.Slug == slug }) {
+			return fmt.Errorf("-only %s: there is no concept of this name", slug)
+		}
+	}
 	var made []concept
 	for _, c := range concepts {
 		file := filepath.Join(*out, c.Slug+".safetensors")
-		if *only == "" || *only == c.Slug {
+		if *only == "" || slices.Contains(chosen, c.Slug) {
 			pictures := filepath.Join(work, c.Slug)
 			if err := os.RemoveAll(pictures); err != nil {
 				return err
@@ -87,7 +94,7 @@ func run(ctx context.Context) error {
 				continue
 			}
 			if !*sheetsOnly {
-				args := append([]string{"train", "--task", c.Task, "--seed", fmt.Sprint(c.seed), "--out", file, "--loss-curve=false"}, c.train...)
+				args := append([]string{"train", "--task", c.Task, "--seed", fmt.Sprint(c.seed), "--out", file, "--checkpoint", filepath.Join(work, c.Slug+".checkpoint"), "--loss-curve=false"}, c.train...)
 				if err := command(ctx, lowrank, append(args, pictures)...); err != nil {
 					return err
 				}
@@ -104,9 +111,6 @@ func run(ctx context.Context) error {
 	}
 	if *picturesOnly {
 		return nil
-	}
-	if *only != "" && !slices.ContainsFunc(concepts, func(c concept) bool { return c.Slug == *only }) {
-		return fmt.Errorf("-only %s: there is no concept of this name", *only)
 	}
 	index, err := json.MarshalIndent(made, "", "  ")
 	if err != nil {

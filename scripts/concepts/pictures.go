@@ -122,34 +122,20 @@ func riso(colour, line *image.RGBA) *image.RGBA {
 	})
 }
 
-// stamp prints in one dark ink on a perforated stamp.
-func stamp(colour, line *image.RGBA) *image.RGBA {
-	small := image.NewRGBA(colour.Bounds())
-	inner := image.Rect(42, 42, side-42, side-42)
-	xdraw.CatmullRom.Scale(small, inner, colour, colour.Bounds().Inset(16), draw.Over, nil)
+// sundown stands the thing, dark but for some of its own colour, before a low sun.
+func sundown(colour, line *image.RGBA) *image.RGBA {
 	return each(func(x, y int) color.RGBA {
-		const edge, hole, pitch = 20, 8, 24
-		desk := color.RGBA{70, 98, 128, 255}
-		at := image.Pt(x, y)
-		if !at.In(image.Rect(edge, edge, side-edge, side-edge)) {
-			return desk
+		c := mix(color.RGBA{92, 44, 120, 255}, color.RGBA{255, 138, 76, 255}, math.Min(1, float64(y)/220))
+		far := math.Hypot(float64(x-128), float64(y-128))
+		c = mix(c, color.RGBA{255, 228, 150, 255}, math.Max(0, math.Min(1, (94-far)/3)))
+		if tone, a := toneAt(colour, x, y); a > 0 {
+			p := colour.RGBAAt(x, y)
+			own := color.RGBA{unmultiplied(p.R, p.A), unmultiplied(p.G, p.A), unmultiplied(p.B, p.A), 255}
+			dark := mix(color.RGBA{40, 22, 66, 255}, color.RGBA{150, 70, 110, 255}, tone)
+			c = mix(c, mix(dark, own, 0.18), a)
 		}
-		for i := 0; i <= side/pitch; i++ {
-			along := float64(edge + i*pitch)
-			for _, p := range [][2]float64{{along, edge}, {along, side - edge}, {edge, along}, {side - edge, along}} {
-				if math.Hypot(float64(x)-p[0], float64(y)-p[1]) < hole {
-					return desk
-				}
-			}
-		}
-		if !at.In(image.Rect(38, 38, side-38, side-38)) {
-			return color.RGBA{250, 246, 236, 255}
-		}
-		c := color.RGBA{206, 226, 208, 255}
-		if tone, a := toneAt(small, x, y); a > 0 {
-			c = mix(c, mix(color.RGBA{12, 54, 60, 255}, color.RGBA{230, 240, 224, 255}, 0.8*math.Pow(tone, 2)), a)
-		}
-		return c
+		_, a := toneAt(thick{line, 2}, x, y)
+		return mix(c, color.RGBA{28, 14, 48, 255}, a)
 	})
 }
 

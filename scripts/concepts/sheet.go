@@ -23,7 +23,7 @@ func sheet(ctx context.Context, lowrank, work, file, out string, c concept) erro
 	m := image.NewRGBA(image.Rect(0, 0, sheetColumns*sheetCell, rows*sheetCell))
 	cell := filepath.Join(work, "cell.png")
 	for i, prompt := range c.Prompts {
-		err := command(ctx, lowrank, "generate", "--lora", file, "--lora-scale", fmt.Sprint(c.Scale), "--seed", fmt.Sprint(c.seed), "--out", cell, prompt)
+		err := command(ctx, lowrank, "generate", "--lora", file, "--lora-scale", fmt.Sprint(c.Scale), "--guidance", fmt.Sprint(guidance), "--seed", fmt.Sprint(c.seed), "--out", cell, prompt)
 		if err != nil {
 			return err
 		}
