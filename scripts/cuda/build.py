@@ -12,6 +12,7 @@ later read. No GPU, driver or toolkit is needed.
 
 import argparse
 import ctypes
+import hashlib
 import pathlib
 import subprocess
 import sys
@@ -99,6 +100,15 @@ def modules():
             yield family, arch
 
 
+def digest():
+    """Hash the sources, for a test that needs no compiler."""
+    h = hashlib.sha256()
+    for source in sorted(KERNELS.glob("*.cu*")):
+        if source.is_file():
+            h.update(f"{source.name} {hashlib.sha256(source.read_bytes()).hexdigest()}\n".encode())
+    return h.hexdigest() + "\n"
+
+
 def build_ptx(compiler, check):
     stale = []
     kept = {KERNELS / "ptx" / f"{family}_{arch}.ptx" for family, arch in modules()}
@@ -111,6 +121,11 @@ def build_ptx(compiler, check):
         if not check:
             path.write_text(text)
     stale += [p.name for p in (KERNELS / "ptx").glob("*.ptx") if p not in kept]
+    stamp = KERNELS / "ptx/sources.sha256"
+    if check and (not stamp.exists() or stamp.read_text() != digest()):
+        stale.append(stamp.name)
+    elif not check:
+        stamp.write_text(digest())
     if check and stale:
         sys.exit(f"PTX differs from its source: {', '.join(stale)}; run scripts/cuda/build.py")
     print(f"{len(kept)} modules, {len(stale)} {'changed' if stale else 'changes'}")

@@ -8,7 +8,7 @@
 #
 #     eval "$(scripts/cuda/fake.sh)"; go test -tags cuda ./gpurunner/device/cuda
 #
-# KERNELS names another folder of kernel sources (for the mutation check).
+# KERNELS names another folder of kernel sources (for mutate.sh).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 selftest=false
@@ -21,10 +21,11 @@ mkdir -p "$out"
 flags=(-std=c++17 -O2 -march=native -ffp-contract=off -fno-math-errno -fPIC -fvisibility=hidden -ftls-model=initial-exec -Wall -Wno-unused -Wno-unknown-pragmas
 	-I"$source" -I"$headers" -I"$out" -pthread)
 
-compile() { # OBJECT SOURCE FLAGS…: unless it is newer than every source
+compile() { # OBJECT FROM DEPENDENCIES…: unless it is newer than all it is made of
 	local object=$1 from=$2; shift 2
-	if [ -f "$object" ] && [ -z "$(find "$source" "$kernels" scripts/cuda/fake.sh -maxdepth 1 -type f -newer "$object" -print -quit)" ]; then return; fi
-	g++ "${flags[@]}" "$@" -c -o "$object" "$from"
+	local made=("$@" scripts/cuda/fake.sh "$source"/*.h)
+	if [ -f "$object" ] && [ -z "$(find "${made[@]}" -newer "$object" -print -quit)" ]; then return; fi
+	g++ "${flags[@]}" -c -o "$object" "$from"
 }
 
 objects=()
@@ -53,12 +54,12 @@ printf '%s' "$families" >"$out/families.inc"
 pids=()
 for cu in "$kernels"/*.cu; do
 	name=$(basename "$cu" .cu)
-	compile "$out/$name.o" "$out/$name.cc" &
+	compile "$out/$name.o" "$out/$name.cc" "$cu" "$kernels"/*.cuh &
 	pids+=($!)
 	if [ ${#pids[@]} -ge 2 ]; then wait "${pids[0]}"; pids=("${pids[@]:1}"); fi
 done
 for cpp in "$source"/*.cpp; do
-	compile "$out/$(basename "$cpp").o" "$cpp"
+	compile "$out/$(basename "$cpp").o" "$cpp" "$cpp"
 	objects+=("$out/$(basename "$cpp").o")
 done
 for p in "${pids[@]}"; do wait "$p"; done
@@ -70,7 +71,7 @@ for p in "${pids[@]}"; do wait "$p"; done
 		[ -z "$name" ] || echo "extern \"C\" __attribute__((visibility(\"default\"))) int $name() { fprintf(stderr, \"fake CUDA: $name is not supported\\n\"); return 801; }"
 	done < <(grep -v '^#' "$source/unsupported.txt")
 } >"$out/unsupported.cc"
-compile "$out/unsupported.o" "$out/unsupported.cc"
+compile "$out/unsupported.o" "$out/unsupported.cc" "$source/unsupported.txt"
 objects+=("$out/unsupported.o")
 
 if $selftest; then
