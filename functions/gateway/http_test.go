@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -139,4 +140,18 @@ func TestLargeAnswer(t *testing.T) {
 			t.Errorf("%q is taken for who takes gzip", accept)
 		}
 	}
+}
+
+// Whatever a client encodes is decoded, once.
+func FuzzPath(f *testing.F) {
+	for _, seed := range []string{"/v1/upload/Köln (1).zip", "/100%", "/a%2Fb", "/\x00", "/+&=?#", "/"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		encoded := (&url.URL{Path: "/" + s}).EscapedPath()
+		if got := path(encoded); got != "/"+s {
+			t.Errorf("%q was decoded to %q, want %q", encoded, got, "/"+s)
+		}
+		path(s)
+	})
 }

@@ -146,6 +146,16 @@ func (c *client) wait(ctx context.Context, id string, seen func(*prediction) boo
 
 // succeed waits for the job's success and returns the SHA-256 of its outputs.
 func (c *client) succeed(ctx context.Context, id string) (p prediction, sums []string, err error) {
+	p, files, err := c.files(ctx, id)
+	for _, f := range files {
+		sum := sha256.Sum256(f)
+		sums = append(sums, hex.EncodeToString(sum[:]))
+	}
+	return p, sums, err
+}
+
+// files waits for the job's success and downloads its outputs.
+func (c *client) files(ctx context.Context, id string) (p prediction, files [][]byte, err error) {
 	if p, err = c.wait(ctx, id, nil); err != nil {
 		return p, nil, err
 	}
@@ -158,8 +168,7 @@ func (c *client) succeed(ctx context.Context, id string) (p prediction, sums []s
 		if err != nil || status != http.StatusOK {
 			return p, nil, fmt.Errorf("GET %s answered %d: %w", url, status, err)
 		}
-		sum := sha256.Sum256(body)
-		sums = append(sums, hex.EncodeToString(sum[:]))
+		files = append(files, body)
 	}
-	return p, sums, nil
+	return p, files, nil
 }

@@ -28,7 +28,10 @@ def main():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = "s3://bucket/code.zip"
     # It wants to see a name here, and cfn-lint the parameter's use afterwards.
-    template["Globals"]["Function"]["Architectures"] = [architecture]
+    functions = [r["Properties"] for r in template["Resources"].values() if r["Type"] == "AWS::Serverless::Function"]
+    for properties in [template.get("Globals", {}).get("Function", {}), *functions]:
+        if "Architectures" in properties:
+            properties["Architectures"] = [architecture]
     expanded = transform(template, {}, Policies())
     for resource in expanded["Resources"].values():
         if resource["Type"] == "AWS::Lambda::Function":

@@ -2,14 +2,18 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"image"
+	"image/png"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -184,21 +188,25 @@ func (r *rehearsal) uploadedBase(ctx context.Context) error {
 			return err
 		}
 	}
-	var drawn []string
+	var drawn []image.Image // the files differ: each names its base
 	for _, v := range versions.Results {
 		var p prediction
 		body := map[string]any{"version": v.ID, "input": map[string]any{"prompt": "a fox", "seed": 5}}
 		if err := r.api.do(ctx, http.MethodPost, "/v1/predictions", body, &p); err != nil {
 			return err
 		}
-		_, sums, err := r.api.succeed(ctx, p.ID)
+		_, files, err := r.api.files(ctx, p.ID)
 		if err != nil {
 			return err
 		}
-		drawn = append(drawn, sums...)
+		picture, err := png.Decode(bytes.NewReader(files[0]))
+		if err != nil {
+			return err
+		}
+		drawn = append(drawn, picture)
 	}
-	if len(drawn) != 2 || drawn[0] != drawn[1] {
-		return fmt.Errorf("the embedded base and its uploaded copy drew %v", drawn)
+	if !reflect.DeepEqual(drawn[0], drawn[1]) {
+		return errors.New("the embedded base and its uploaded copy drew different pictures")
 	}
 	r.say("`lowrank base add --aws` added a base model; the runner fetched it and drew the embedded one's picture")
 	return nil

@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/lowrank/lowrank/infra/aws/emulator"
@@ -24,6 +25,7 @@ import (
 func main() {
 	log.SetFlags(0)
 	keep := flag.String("keep", "", "folder to work in, kept (default: a temporary one)")
+	withClients := flag.Bool("clients", false, "run the client scripts against the stack, too")
 	prebuilt := flag.Bool("prebuilt", false, "take functions and binaries in bin/ as they are")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -31,11 +33,17 @@ func main() {
 	ctx, cancel := context.WithTimeout(ctx, 25*time.Minute)
 	defer cancel()
 	begun := time.Now()
-	if err := rehearse(ctx, *keep, *prebuilt); err != nil {
+	if err := rehearse(ctx, *keep, *prebuilt, *withClients); err != nil {
 		log.Printf("FAILED after %.0f s: %v", time.Since(begun).Seconds(), err)
 		os.Exit(1)
 	}
 	log.Printf("rehearsed in %.0f s", time.Since(begun).Seconds())
+}
+
+// step is a part of a rehearsal; those that follow need what it did.
+type step struct {
+	name string
+	do   func(context.Context) error
 }
 
 // rehearsal is one run.
@@ -52,7 +60,7 @@ func (r *rehearsal) say(format string, args ...any) {
 	log.Printf("[%5.1f s] %s", time.Since(r.begun).Seconds(), fmt.Sprintf(format, args...))
 }
 
-func rehearse(ctx context.Context, keep string, prebuilt bool) (err error) {
+func rehearse(ctx context.Context, keep string, prebuilt, withClients bool) (err error) {
 	root, err := emulator.Root()
 	if err != nil {
 		return err
@@ -102,10 +110,7 @@ func rehearse(ctx context.Context, keep string, prebuilt bool) (err error) {
 	}
 	defer content.close()
 	r.api = &client{http: authority.client(), url: api.URL}
-	for _, step := range []struct {
-		name string
-		do   func(context.Context) error
-	}{
+	steps := []step{
 		{"functions", r.functions},
 		{"deploy", func(ctx context.Context) error { return r.deploy(ctx, api.URL, content.URL) }},
 		{"consumer", r.deployConsumer},
@@ -114,7 +119,11 @@ func rehearse(ctx context.Context, keep string, prebuilt bool) (err error) {
 		{"jobs", r.jobs},
 		{"poison", r.poison},
 		{"delete", r.remove},
-	} {
+	}
+	if withClients {
+		steps = slices.Insert(steps, len(steps)-2, step{"clients", r.clients})
+	}
+	for _, step := range steps {
 		if err := step.do(ctx); err != nil {
 			r.stopAgent()
 			return fmt.Errorf("%s: %w\n%s", step.name, err, r.lastLogs())

@@ -37,7 +37,7 @@ func (r *rehearsal) deploy(ctx context.Context, apiURL, contentURL string) error
 	if types["AWS::ApiGatewayV2::Route"] < 20 || types["AWS::Lambda::Function"] != 8 {
 		return fmt.Errorf("the stack has %d routes and %d functions", types["AWS::ApiGatewayV2::Route"], types["AWS::Lambda::Function"])
 	}
-	text, err := os.ReadFile(filepath.Join(s.root, "template.yaml"))
+	text, err := os.ReadFile(filepath.Join(s.root, "infra", "runners.yaml"))
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 // TestDroppedTypes says what ManageCapacity=false leaves out of a rehearsal. The
 // rehearsal itself checks that the emulator lacks each of them.
 func TestDroppedTypes(t *testing.T) {
-	text, err := os.ReadFile("../../template.yaml")
+	text, err := os.ReadFile("../../infra/runners.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
