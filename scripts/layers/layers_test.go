@@ -23,7 +23,7 @@ var may = map[string][]string{
 	"gpurunner":            {"gpurunner"},
 	"gpurunner/worker":     {"events", "infra", "gpurunner/worker"},
 	"gpurunner/inputs":     {"events", "infra", "gpurunner/worker", "gpurunner/inputs"},
-	"gpurunner/models":     {"events", "gpurunner"},
+	"gpurunner/models":     {"events", "infra", "gpurunner"},
 	"samples":              {},
 	"scripts":              {"events", "infra", "functions", "gpurunner", "samples", "scripts"},
 	"scripts/lowrank/demo": {"samples"},
