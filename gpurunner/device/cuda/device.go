@@ -49,6 +49,10 @@ func Open(o Options) (*Device, error) {
 	if err := usable(info, o.Precision); err != nil {
 		return nil, err
 	}
+	info.Kernels = "float32 multiply-adds"
+	if o.Precision != device.F32 {
+		info.Kernels = fmt.Sprintf("tensor cores, %v in and float32 out", o.Precision)
+	}
 	d := &Device{info: info, options: o, slots: newSlots(), ctx: context.Background()}
 	d.driver.gpu = gpu
 	if d.driver.context, err = gpu.RetainPrimaryCtx(); err != nil {

@@ -90,3 +90,7 @@ func usable(info Info, precision device.DType) error {
 func unload(m cu.Module) error {
 	return result("unload a module", C.cuModuleUnload(*(*C.CUmodule)(unsafe.Pointer(&m))))
 }
+
+// Usable says what keeps a GPU from being used in any precision, nil if nothing
+// does. The error wraps ErrUnusable.
+func Usable(info Info) error { return usable(info, device.F32) }

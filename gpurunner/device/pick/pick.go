@@ -1,0 +1,95 @@
+package pick
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/lowrank/lowrank/gpurunner/device"
+	"github.com/lowrank/lowrank/gpurunner/device/cpu"
+	"github.com/lowrank/lowrank/gpurunner/device/cuda"
+)
+
+// Choices are the values of --device.
+func Choices() []string { return []string{"auto", "cpu", "cuda"} }
+
+// Precisions are the values of --precision: of the operands of products on a
+// GPU. auto is bf16 where the GPU has it, else f32.
+func Precisions() []string { return []string{"auto", "f32", "bf16", "f16"} }
+
+// Request is what a program was asked for. The zero value is auto in everything.
+type Request struct {
+	Device    string
+	Precision string
+	Ordinal   int // of the GPU
+}
+
+func (r *Request) fill() error {
+	if r.Device == "" {
+		r.Device = "auto"
+	}
+	if r.Precision == "" {
+		r.Precision = "auto"
+	}
+	if !slices.Contains(Choices(), r.Device) {
+		return fmt.Errorf("device %q is not known; it must be auto, cpu or cuda", r.Device)
+	}
+	if !slices.Contains(Precisions(), r.Precision) {
+		return fmt.Errorf("precision %q is not known; it must be auto, f32, bf16 or f16", r.Precision)
+	}
+	return nil
+}
+
+// Open opens a device. note is told, in one sentence, why auto took the
+// processor where a GPU might have been.
+func Open(r Request, note func(string)) (device.Device, error) {
+	if err := r.fill(); err != nil {
+		return nil, err
+	}
+	if r.Device == "cpu" {
+		return openCPU()
+	}
+	dev, err := openCUDA(r)
+	if err == nil {
+		return dev, nil
+	}
+	if r.Device == "cuda" {
+		return nil, err
+	}
+	if note != nil && !errors.Is(err, cuda.ErrNotBuilt) {
+		note(fmt.Sprintf("using the processor: %v", err))
+	}
+	return openCPU()
+}
+
+func openCPU() (device.Device, error) {
+	d, err := cpu.New(cpu.Options{})
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+func openCUDA(r Request) (device.Device, error) {
+	info, err := cuda.Probe(r.Ordinal)
+	if err != nil {
+		return nil, err
+	}
+	return cuda.New(cuda.Options{Ordinal: r.Ordinal, Precision: precision(r.Precision, info)})
+}
+
+// precision turns a name into a type; auto is the GPU's best for training and
+// drawing alike. Turing has no bf16, and f16 underflows in gradients.
+func precision(name string, info cuda.Info) device.DType {
+	switch name {
+	case "bf16":
+		return device.BF16
+	case "f16":
+		return device.F16
+	case "auto":
+		if info.Capability >= 80 {
+			return device.BF16
+		}
+	}
+	return device.F32
+}

@@ -1,0 +1,5 @@
+//go:build !cuda
+
+package pick
+
+const built = false
