@@ -25,17 +25,18 @@ import (
 	"github.com/lowrank/lowrank/infra/faulty"
 )
 
-// stormJobs is the number of jobs: LOWRANK_STORM, else a few for every day.
-func stormJobs(t *testing.T) int {
+// storms are the numbers of jobs by seed: LOWRANK_STORM in all, else a few for
+// every day.
+func storms(t *testing.T) map[uint64]int {
 	text := os.Getenv("LOWRANK_STORM")
 	if text == "" {
-		return 30
+		return map[uint64]int{1: 20}
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
-		t.Fatalf("LOWRANK_STORM=%s is no number of jobs", text)
+	if err != nil || n < 40 {
+		t.Fatalf("LOWRANK_STORM=%s is no number of jobs from 40 on", text)
 	}
-	return n
+	return map[uint64]int{1: n / 2, 2: n - n/2}
 }
 
 // wish is a job that the client asked for, and what may become of it.
@@ -52,9 +53,9 @@ type wish struct {
 // places, and runners are killed at random. None is lost, none has two different
 // outputs, and each webhook's last state is the true one.
 func TestChaos(t *testing.T) {
-	for _, seed := range []uint64{1, 2} {
+	for seed, jobs := range storms(t) {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { chaos(t, stormJobs(t)/2, seed) })
+			synctest.Test(t, func(t *testing.T) { chaos(t, jobs, seed) })
 		})
 	}
 }

@@ -1,4 +1,4 @@
-package models_test
+package servicetest
 
 import (
 	"bytes"
@@ -29,21 +29,21 @@ import (
 	"github.com/lowrank/lowrank/samples"
 )
 
-// bases opens the embedded base, and counts.
-type bases struct{ opened int }
+// countedBases opens the embedded base, and counts.
+type countedBases struct{ opened int }
 
-func (b *bases) Open(_ context.Context, name string) (*base.Base, error) {
+func (b *countedBases) Open(_ context.Context, name string) (*base.Base, error) {
 	b.opened++
 	return base.Open(name, base.Options{})
 }
 
-// fetcher gives files by URL.
-type fetcher struct {
+// cannedFiles gives files by URL.
+type cannedFiles struct {
 	files map[string][]byte
 	dir   string
 }
 
-func (f *fetcher) Fetch(_ context.Context, _ *events.Job, url string) (worker.File, error) {
+func (f *cannedFiles) Fetch(_ context.Context, _ *events.Job, url string) (worker.File, error) {
 	data, ok := f.files[url]
 	switch {
 	case url == "panic:":
@@ -55,18 +55,18 @@ func (f *fetcher) Fetch(_ context.Context, _ *events.Job, url string) (worker.Fi
 	return worker.File{Path: path, Name: url, Size: int64(len(data)), Done: func() { os.Remove(path) }}, os.WriteFile(path, data, 0o600)
 }
 
-// runner is one engine with its loops over a store.
-type runner struct {
+// engineRunner is one engine with its loops over a store.
+type engineRunner struct {
 	*testing.T
 	ports infra.Ports
 	store *predictions.Store
-	bases bases
-	files *fetcher
+	bases countedBases
+	files *cannedFiles
 }
 
-// start runs loops on both queues that share one engine, one at a time: an engine
+// startEngine runs loops on both queues that share one engine, one at a time: an engine
 // is used by one goroutine.
-func start(t *testing.T) *runner {
+func startEngine(t *testing.T) *engineRunner {
 	t.Helper()
 	s, err := local.Open(t.Context(), t.TempDir(), local.Options{})
 	if err != nil {
@@ -77,7 +77,7 @@ func start(t *testing.T) *runner {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &runner{T: t, ports: s.Ports(), store: predictions.New(s.Ports()), files: &fetcher{map[string][]byte{}, t.TempDir()}}
+	r := &engineRunner{T: t, ports: s.Ports(), store: predictions.New(s.Ports()), files: &cannedFiles{map[string][]byte{}, t.TempDir()}}
 	engine := &models.Engine{Pool: tensor.NewPool(dev), Bases: &r.bases}
 	programs := map[events.Program]worker.Program{}
 	turn := make(chan struct{}, 1)
@@ -109,7 +109,7 @@ func start(t *testing.T) *runner {
 }
 
 // do runs a job to its end.
-func (r *runner) do(p events.Program, input string) events.Job {
+func (r *engineRunner) do(p events.Program, input string) events.Job {
 	r.Helper()
 	j := events.Job{
 		ID: events.JobID(events.NewID()), Owner: "me", Model: "replicate/x", Version: "x", Program: p, Base: embedded.Name, Seed: 7,
@@ -132,7 +132,7 @@ func (r *runner) do(p events.Program, input string) events.Job {
 }
 
 // outputs runs a job that must succeed and returns its files and its log.
-func (r *runner) outputs(p events.Program, input string) (files [][]byte, log string) {
+func (r *engineRunner) outputs(p events.Program, input string) (files [][]byte, log string) {
 	r.Helper()
 	j := r.do(p, input)
 	if j.Status != events.Succeeded {
@@ -159,8 +159,9 @@ func (r *runner) outputs(p events.Program, input string) (files [][]byte, log st
 
 const quick = `"prompt":"a cat","num_inference_steps":3`
 
+// The programs of gpurunner/models, in the job loop, on the embedded base.
 func TestDraw(t *testing.T) {
-	r := start(t)
+	r := startEngine(t)
 	two, log := r.outputs(events.ProgramLora, `{`+quick+`,"num_outputs":2}`)
 	if len(two) != 2 || bytes.Equal(two[0], two[1]) || !bytes.HasPrefix(two[0], []byte("\x89PNG")) || !bytes.Contains(two[0], []byte("a cat")) {
 		t.Errorf("made %d pictures, the first %.40q", len(two), two)
@@ -192,7 +193,7 @@ func TestDraw(t *testing.T) {
 // A training makes a concept under the zip's name, the same for the same job, and
 // drawing with it makes another picture; without it, the one from before.
 func TestTrainAndDraw(t *testing.T) {
-	r := start(t)
+	r := startEngine(t)
 	zip, err := samples.Zip(samples.Lowie)
 	if err != nil {
 		t.Fatal(err)
@@ -244,7 +245,7 @@ func apart(t *testing.T, a, b []byte) (most int) {
 
 // Each bad input is one sentence that says where, without a path of this machine.
 func TestBadInput(t *testing.T) {
-	r := start(t)
+	r := startEngine(t)
 	r.files.files["page.zip"] = []byte("<html>sign in</html>")
 	r.files.files["text.safetensors"] = []byte("no safetensors at all")
 	r.files.files["empty.zip"] = []byte("PK\x05\x06" + strings.Repeat("\x00", 18))
