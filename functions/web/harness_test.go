@@ -1,6 +1,9 @@
 package web_test
 
 import (
+	"bytes"
+	"image"
+	"image/jpeg"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -31,7 +34,16 @@ type server struct {
 var oneShipped = fstest.MapFS{
 	"index.json":       {Data: []byte(`[{"slug":"dots","name":"Dots","about":"Dotted things.","task":"style","base":"embedded","scale":0.6,"input":{"num_outputs":2},"prompts":["a"],"thanks":"CC0"}]`)},
 	"dots.safetensors": {Data: []byte("\x02\x00\x00\x00\x00\x00\x00\x00{}")},
-	"dots.png":         {Data: []byte("\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x08\x00\x00\x00\x04\x08\x02\x00\x00\x00\x3c\xaf\xe9\xa7")},
+	"dots.jpg":         {Data: dots()},
+}
+
+// dots is a contact sheet.
+func dots() []byte {
+	var b bytes.Buffer
+	if err := jpeg.Encode(&b, image.NewGray(image.Rect(0, 0, 256, 128)), nil); err != nil {
+		panic(err) // a buffer takes everything
+	}
+	return b.Bytes()
 }
 
 func start(t *testing.T, o apitest.Options) *server {

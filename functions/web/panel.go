@@ -72,7 +72,7 @@ const (
 )
 
 var stageNames = map[string]string{
-	"inversion": "Learning the token", "tuning": "Tuning the layers", "sampling": "Drawing", "loading": "Loading the base model", "encoding": "Reading the pictures", "dataset": "Reading the pictures",
+	"inversion": "Learning the token", "tuning": "Tuning the layers", "sampling": "Drawing", "validation": "Checking on pictures held out", "loading": "Loading the base model", "encoding": "Reading the pictures", "dataset": "Reading the pictures",
 }
 
 // panelOf builds the panel of a job.

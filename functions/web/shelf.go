@@ -9,7 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"image/png"
+	"image/jpeg"
 	"io/fs"
 	"net/http"
 	"path"
@@ -51,13 +51,13 @@ type shelfEntry struct {
 type shelf struct {
 	concepts []concept
 	content  map[string][]byte // by slug: the file
-	sheets   map[string][]byte // by slug: the contact sheet, PNG
+	sheets   map[string][]byte // by slug: the contact sheet, JPEG
 
 	mu        sync.Mutex
 	installed map[string]bool
 }
 
-// openShelf reads index.json and, for each concept, {slug}.safetensors and {slug}.png.
+// openShelf reads index.json and, for each concept, {slug}.safetensors and {slug}.jpg.
 func openShelf(files fs.FS) (*shelf, error) {
 	index, err := fs.ReadFile(files, "index.json")
 	if err != nil {
@@ -73,19 +73,19 @@ func openShelf(files fs.FS) (*shelf, error) {
 		if err != nil {
 			return nil, err
 		}
-		sheet, err := fs.ReadFile(files, e.Slug+".png")
+		sheet, err := fs.ReadFile(files, e.Slug+".jpg")
 		if err != nil {
 			return nil, err
 		}
-		size, err := png.DecodeConfig(strings.NewReader(string(sheet)))
+		size, err := jpeg.DecodeConfig(strings.NewReader(string(sheet)))
 		if err != nil {
-			return nil, fmt.Errorf("concepts/%s.png: %w", e.Slug, err)
+			return nil, fmt.Errorf("concepts/%s.jpg: %w", e.Slug, err)
 		}
 		sum, sheetSum := sha256.Sum256(content), sha256.Sum256(sheet)
 		c := concept{
 			ID: e.Slug, Name: e.Name, About: e.About, Task: e.Task, Base: e.Base, Scale: e.Scale, Input: e.Input, Thanks: e.Thanks, Samples: e.Prompts,
 			Shipped: true, File: e.Slug + ".safetensors", Size: int64(len(content)), SheetW: size.Width, SheetH: size.Height,
-			Sheet: "/-/concepts/" + e.Slug + "/" + hex.EncodeToString(sheetSum[:6]) + ".png",
+			Sheet: "/-/concepts/" + e.Slug + "/" + hex.EncodeToString(sheetSum[:6]) + ".jpg",
 			key:   events.OutputKeyOfPath("shipped-"+hex.EncodeToString(sum[:16]), e.Slug+".safetensors"),
 		}
 		s.concepts = append(s.concepts, c)
@@ -150,11 +150,11 @@ func (v *visit) install(c concept) {
 // serveConceptPicture is GET /-/concepts/{slug}/{name}: a contact sheet.
 func (s *site) serveConceptPicture(w http.ResponseWriter, r *http.Request) {
 	sheet, ok := s.shipped.sheets[r.PathValue("slug")]
-	if !ok || path.Ext(r.PathValue("name")) != ".png" {
+	if !ok || path.Ext(r.PathValue("name")) != ".jpg" {
 		http.NotFound(w, r)
 		return
 	}
-	w.Header().Set("Content-Type", "image/png")
+	w.Header().Set("Content-Type", "image/jpeg")
 	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	w.Write(sheet) // a browser that has gone is no one's error
 }

@@ -179,6 +179,27 @@ func TestCrashGoesOn(t *testing.T) {
 	}
 }
 
+// A runner that dies soon after it began: the message must not come back before
+// the job's lease is over, for it would be acknowledged as one of a job that
+// another runner has.
+func TestCrashEarly(t *testing.T) {
+	bubble(t, func(f *fixture) {
+		defer f.sweep()()
+		j := f.job()
+		plain := f.ports
+		// Between the message's lease and the job's there is a moment.
+		f.ports, _ = faulty.Wrap(plain, faulty.Plan{Slow: 1, MaxSlow: 500 * time.Millisecond, Only: func(op string) bool { return op == "jobs.Get" }})
+		_, kill := f.killable(func(ctx context.Context, _ *worker.Task) error { return untilEnd(ctx) })
+		time.Sleep(3 * time.Second)
+		kill()
+		f.ports = plain
+		defer f.run(f.loop(put("x")))()
+		if got := f.wait(j.ID); got.Status != events.Succeeded || got.CompletedAt.Sub(got.CreatedAt.Time) > time.Minute {
+			t.Errorf("%s after %v", got.Status, got.CompletedAt.Sub(got.CreatedAt.Time))
+		}
+	})
+}
+
 // A job that kills its runner three times fails with a reason, its message stays
 // to be seen as a dead letter, and the next job is not held up.
 func TestCrashThrice(t *testing.T) {

@@ -1,6 +1,10 @@
 package main
 
-import "github.com/lowrank/lowrank/samples"
+import (
+	"strings"
+
+	"github.com/lowrank/lowrank/samples"
+)
 
 const (
 	openMojiThanks = "After drawings by OpenMoji, CC BY-SA 4.0."
@@ -22,50 +26,61 @@ func drawn(more map[string]any) map[string]any {
 	return input
 }
 
-// stylePrompts are of things that no style's pictures show.
-var stylePrompts = []string{
-	"a penguin in the style of <1>", "a pizza in the style of <1>", "a cat in the style of <1>", "a bus in the style of <1>",
-	"a mushroom in the style of <1>", "a frog in the style of <1>", "a banana in the style of <1>", "a ghost in the style of <1>",
+// cell is one picture of a sheet: the prompt, and which of the six pictures of the concept's seed.
+type cell struct {
+	prompt string
+	index  int
+}
+
+// styled are cells of things in the concept's style, written "penguin 2". The styles' own pictures show none of
+// them.
+func styled(things ...string) []cell {
+	var cells []cell
+	for _, t := range things {
+		name, index, _ := strings.Cut(t, " ")
+		cells = append(cells, cell{"a " + name + " in the style of <1>", int(index[0] - '0')})
+	}
+	return cells
 }
 
 var concepts = []concept{
 	{
 		Slug: "neon-sign", Name: "Neon sign", Task: "style", Base: "emoji-64", Scale: 0.6, seed: 11,
 		About: "Things as neon signs: tubes of light before a dark wall.", Thanks: openMojiThanks,
-		Prompts: stylePrompts, Input: drawn(map[string]any{"prompt": "a penguin in the style of <1>"}),
+		cells: styled("penguin 4", "pizza 5", "cat 1", "bus 1", "mushroom 2", "frog 4", "castle 4", "whale 1"), Input: drawn(map[string]any{"prompt": "a penguin in the style of <1>"}),
 		train: styleFlags, pictures: sampled(samples.NeonSign),
 	},
 	{
 		Slug: "lowie", Name: "Lowie", Task: "object", Base: "emoji-64", Scale: 1, seed: 12,
 		About: "A one-eyed mascot, to put anywhere.", Thanks: "Drawn for this project, CC0.",
-		Prompts: []string{
-			"a picture of <1>", "<1> on a red background", "<1> on a green background", "<1> on a yellow background",
-			"<1> in the style of chalk", "<1> in the style of gold", "<1> in the style of blueprint", "<1> in the style of sunset",
+		cells: []cell{
+			{"a picture of <1>", 0}, {"<1> on a red background", 0}, {"<1> on a green background", 0}, {"<1> on a yellow background", 0},
+			{"<1> in the style of chalk", 0}, {"<1> in the style of gold", 0}, {"<1> in the style of blueprint", 0}, {"<1> in the style of sunset", 0},
 		},
 		Input: drawn(map[string]any{"prompt": "<1> on a blue background"}), pictures: sampled(samples.Lowie),
 	},
 	{
 		Slug: "riso", Name: "Riso print", Task: "style", Base: "emoji-64", Scale: 0.6, seed: 13,
 		About: "Two inks, coral and blue, a little out of register on cream paper.", Thanks: openMojiThanks,
-		Prompts: stylePrompts, Input: drawn(map[string]any{"prompt": "a mushroom in the style of <1>"}),
+		cells: styled("pizza 1", "cat 1", "mushroom 4", "rose 1", "castle 1", "bus 4", "banana 1", "penguin 2"), Input: drawn(map[string]any{"prompt": "a mushroom in the style of <1>"}),
 		train: styleFlags, pictures: fromOpenMoji(riso),
 	},
 	{
-		Slug: "sundown", Name: "Sundown", Task: "style", Base: "emoji-64", Scale: 0.6, seed: 14,
-		About: "Dark shapes before a low sun.", Thanks: openMojiThanks,
-		Prompts: stylePrompts, Input: drawn(map[string]any{"prompt": "a cat in the style of <1>"}),
-		train: styleFlags, pictures: fromOpenMoji(sundown),
+		Slug: "pastel", Name: "Pastel", Task: "style", Base: "emoji-64", Scale: 0.6, seed: 14,
+		About: "Paled colours without lines, on navy.", Thanks: openMojiThanks,
+		cells: styled("penguin 0", "pizza 0", "cat 0", "bus 0", "mushroom 0", "frog 0", "rose 0", "whale 0"), Input: drawn(map[string]any{"prompt": "a cat in the style of <1>"}),
+		train: styleFlags, pictures: fromOpenMoji(pastel),
 	},
 	{
 		Slug: "comic", Name: "Comic", Task: "style", Base: "emoji-64", Scale: 0.6, seed: 15,
 		About: "Flat colours inside bold black lines, on sunny yellow.", Thanks: openMojiThanks,
-		Prompts: stylePrompts, Input: drawn(map[string]any{"prompt": "a bus in the style of <1>"}),
+		cells: styled("penguin 2", "pizza 0", "mushroom 3", "frog 0", "bus 3", "snowman 3", "castle 3", "whale 3"), Input: drawn(map[string]any{"prompt": "a bus in the style of <1>"}),
 		train: styleFlags, pictures: fromOpenMoji(comic),
 	},
 	{
 		Slug: "soft-3d", Name: "Soft 3D", Task: "style", Base: "emoji-64", Scale: 0.6, seed: 16,
 		About: "Rounded, softly lit figures on lavender.", Thanks: fluentThanks,
-		Prompts: stylePrompts, Input: drawn(map[string]any{"prompt": "a frog in the style of <1>"}),
+		cells: styled("penguin 3", "pizza 1", "bus 0", "mushroom 3", "frog 0", "rose 3", "snowman 3", "whale 0"), Input: drawn(map[string]any{"prompt": "a frog in the style of <1>"}),
 		train: styleFlags, pictures: fromFluent,
 	},
 }

@@ -37,6 +37,7 @@ type concept struct {
 	Thanks  string         `json:"thanks"`
 
 	seed     int
+	cells    []cell   // of the contact sheet
 	train    []string // flags of lowrank train
 	pictures func(cache, dir string) error
 }
@@ -78,6 +79,9 @@ func run(ctx context.Context) error {
 	}
 	var made []concept
 	for _, c := range concepts {
+		for _, cell := range c.cells {
+			c.Prompts = append(c.Prompts, cell.prompt)
+		}
 		file := filepath.Join(*out, c.Slug+".safetensors")
 		if *only == "" || slices.Contains(chosen, c.Slug) {
 			pictures := filepath.Join(work, c.Slug)
@@ -99,7 +103,7 @@ func run(ctx context.Context) error {
 					return err
 				}
 			}
-			if err := sheet(ctx, lowrank, work, file, filepath.Join(*out, c.Slug+".png"), c); err != nil {
+			if err := sheet(ctx, lowrank, work, file, filepath.Join(*out, c.Slug+".jpg"), c); err != nil {
 				return fmt.Errorf("%s: %w", c.Slug, err)
 			}
 		}

@@ -122,20 +122,19 @@ func riso(colour, line *image.RGBA) *image.RGBA {
 	})
 }
 
-// sundown stands the thing, dark but for some of its own colour, before a low sun.
-func sundown(colour, line *image.RGBA) *image.RGBA {
+// pastel lays the colours, paled and without lines, on navy.
+func pastel(colour, _ *image.RGBA) *image.RGBA {
 	return each(func(x, y int) color.RGBA {
-		c := mix(color.RGBA{92, 44, 120, 255}, color.RGBA{255, 138, 76, 255}, math.Min(1, float64(y)/220))
-		far := math.Hypot(float64(x-128), float64(y-128))
-		c = mix(c, color.RGBA{255, 228, 150, 255}, math.Max(0, math.Min(1, (94-far)/3)))
-		if tone, a := toneAt(colour, x, y); a > 0 {
-			p := colour.RGBAAt(x, y)
-			own := color.RGBA{unmultiplied(p.R, p.A), unmultiplied(p.G, p.A), unmultiplied(p.B, p.A), 255}
-			dark := mix(color.RGBA{40, 22, 66, 255}, color.RGBA{150, 70, 110, 255}, tone)
-			c = mix(c, mix(dark, own, 0.18), a)
+		c := color.RGBA{26, 34, 72, 255}
+		p := colour.RGBAAt(x, y)
+		if p.A == 0 {
+			return c
 		}
-		_, a := toneAt(thick{line, 2}, x, y)
-		return mix(c, color.RGBA{28, 14, 48, 255}, a)
+		own := color.RGBA{unmultiplied(p.R, p.A), unmultiplied(p.G, p.A), unmultiplied(p.B, p.A), 255}
+		if tone, _ := toneAt(colour, x, y); tone < 0.12 { // the lines
+			own = color.RGBA{58, 68, 118, 255}
+		}
+		return mix(c, mix(own, color.RGBA{255, 240, 236, 255}, 0.5), float64(p.A)/255)
 	})
 }
 

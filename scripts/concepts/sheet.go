@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image"
 	"image/draw"
+	"image/jpeg"
 	"image/png"
 	"os"
 	"path/filepath"
@@ -15,19 +16,21 @@ import (
 const (
 	sheetColumns = 4
 	sheetCell    = 64
+	sheetQuality = 72 // JPEG: a page shows several, and weighs little
 )
 
 // sheet draws the concept's prompts and lays the pictures side by side.
 func sheet(ctx context.Context, lowrank, work, file, out string, c concept) error {
-	rows := (len(c.Prompts) + sheetColumns - 1) / sheetColumns
+	rows := (len(c.cells) + sheetColumns - 1) / sheetColumns
 	m := image.NewRGBA(image.Rect(0, 0, sheetColumns*sheetCell, rows*sheetCell))
-	cell := filepath.Join(work, "cell.png")
-	for i, prompt := range c.Prompts {
-		err := command(ctx, lowrank, "generate", "--lora", file, "--lora-scale", fmt.Sprint(c.Scale), "--guidance", fmt.Sprint(guidance), "--seed", fmt.Sprint(c.seed), "--out", cell, prompt)
+	for i, cell := range c.cells {
+		base := filepath.Join(work, "cell")
+		err := command(ctx, lowrank, "generate", "--lora", file, "--lora-scale", fmt.Sprint(c.Scale), "--guidance", fmt.Sprint(guidance),
+			"--seed", fmt.Sprint(c.seed), "--num", fmt.Sprint(max(2, cell.index+1)), "--out", base+".png", cell.prompt)
 		if err != nil {
 			return err
 		}
-		b, err := os.ReadFile(cell)
+		b, err := os.ReadFile(fmt.Sprintf("%s-%d.png", base, cell.index))
 		if err != nil {
 			return err
 		}
@@ -38,7 +41,7 @@ func sheet(ctx context.Context, lowrank, work, file, out string, c concept) erro
 		draw.Draw(m, image.Rect(0, 0, sheetCell, sheetCell).Add(image.Pt(i%sheetColumns*sheetCell, i/sheetColumns*sheetCell)), p, image.Point{}, draw.Src)
 	}
 	var b bytes.Buffer
-	if err := (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&b, m); err != nil {
+	if err := jpeg.Encode(&b, m, &jpeg.Options{Quality: sheetQuality}); err != nil {
 		return err
 	}
 	return os.WriteFile(out, b.Bytes(), 0o644)

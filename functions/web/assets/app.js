@@ -93,6 +93,7 @@ document.addEventListener("click", async (e) => {
 });
 
 document.addEventListener("submit", async (e) => {
+  if (new URL(e.target.action).pathname === "/sign-out") sessionStorage.clear(); // drafts are no one else's business
   const form = e.target.closest("form[data-post]");
   if (!form) return;
   e.preventDefault();
