@@ -24,6 +24,8 @@ type Bases interface {
 type Engine struct {
 	Pool  *tensor.Pool
 	Bases Bases
+	// NoPreviews keeps trainings from drawing how far they are.
+	NoPreviews bool
 
 	loaded *loaded
 }
@@ -36,6 +38,8 @@ type loaded struct {
 	layers *lora.Base
 	sets   *setCache
 	limits events.BaseLimits // of the base's card, as the input schemas want them
+
+	noPreviews bool
 }
 
 // Programs are what this engine can run, for worker.Loop.
@@ -91,7 +95,7 @@ func (e *Engine) use(ctx context.Context, name string) (*loaded, error) {
 		b.Close()
 		return nil, err
 	}
-	e.loaded = &loaded{name: name, base: b, model: m, layers: generate.Layers(name, m), sets: newSetCache(maxSets), limits: limits}
+	e.loaded = &loaded{name: name, base: b, model: m, layers: generate.Layers(name, m), sets: newSetCache(maxSets), limits: limits, noPreviews: e.NoPreviews}
 	return e.loaded, nil
 }
 

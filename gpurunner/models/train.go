@@ -116,6 +116,7 @@ func (l *loaded) train(ctx context.Context, t *worker.Task, o train.Options, dat
 	job.Progress = func(p train.Progress) {
 		t.Step(p.Phase.String(), p.Step, p.Of, p.Loss, fmt.Sprintf("loss=%.4f", p.Loss))
 	}
+	l.drawPreviews(t, &job)
 	result, err := train.Run(ctx, job)
 	var unusable *train.CheckpointError
 	if errors.As(err, &unusable) { // of another version of this program, say
@@ -126,6 +127,13 @@ func (l *loaded) train(ctx context.Context, t *worker.Task, o train.Options, dat
 		result, err = train.Run(ctx, job)
 	}
 	if err != nil {
+		return err
+	}
+	var losses bytes.Buffer
+	if err := result.Curve.CSV(&losses); err != nil {
+		return err
+	}
+	if err := t.Beside(ctx, "loss.csv", "text/csv; charset=utf-8", &losses); err != nil {
 		return err
 	}
 	var file bytes.Buffer

@@ -72,10 +72,11 @@ type Progress struct {
 
 // Preview is a moment to draw at.
 type Preview struct {
-	Phase   Phase
-	Step    int // steps done of the phase
-	Words   diffusion.Words
-	Concept string // the tokens as prompts have them
+	Phase     Phase
+	Step      int // steps done of the phase
+	Done, All int // steps done of both phases
+	Words     diffusion.Words
+	Concept   string // the tokens as prompts have them
 }
 
 // Result is what a job made.
@@ -314,7 +315,9 @@ func (r *run) after(ctx context.Context, loss, norm float64) error {
 		r.Progress(r.progress(norm))
 	}
 	if r.Preview != nil && r.PreviewEvery > 0 && r.done%r.PreviewEvery == 0 {
-		if err := r.Preview(ctx, Preview{r.phase, r.done, r.step.Words, r.words.concept()}); err != nil {
+		done, all := r.way()
+		p := Preview{Phase: r.phase, Step: r.done, Done: done, All: all, Words: r.step.Words, Concept: r.words.concept()}
+		if err := r.Preview(ctx, p); err != nil {
 			return err
 		}
 	}
@@ -326,15 +329,22 @@ func (r *run) after(ctx context.Context, loss, norm float64) error {
 
 func (r *run) progress(norm float64) Progress {
 	last := r.curve[len(r.curve)-1]
-	p := Progress{Phase: r.phase, Step: r.done, Of: r.steps(r.phase), Done: r.done, All: r.steps(Inversion) + r.steps(Tuning),
+	done, all := r.way()
+	p := Progress{Phase: r.phase, Step: r.done, Of: r.steps(r.phase), Done: done, All: all,
 		Loss: last.Loss, Rates: r.opt.rates(last.Step), GradNorm: norm, Validation: last.Validation, Validated: last.Validated}
-	if r.phase == Tuning {
-		p.Done += r.steps(Inversion)
-	}
 	if n := p.Done - r.beganAt; n > 0 {
 		p.Left = time.Since(r.began) / time.Duration(n) * time.Duration(p.All-p.Done)
 	}
 	return p
+}
+
+// way is how many steps of both phases are done, of how many.
+func (r *run) way() (done, all int) {
+	done, all = r.done, r.steps(Inversion)+r.steps(Tuning)
+	if r.phase == Tuning {
+		done += r.steps(Inversion)
+	}
+	return done, all
 }
 
 // stopped saves what there is when ctx ended, and passes other errors on.

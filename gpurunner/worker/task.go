@@ -88,6 +88,24 @@ func (t *Task) Output(ctx context.Context, name, contentType string, body io.Rea
 	return nil
 }
 
+// Beside stores a file beside the job's outputs that is none of them, such as a
+// picture of a training under way: pages show it, clients do not hear of it, and it
+// goes when the job goes. If the store does not take it that is no error.
+func (t *Task) Beside(ctx context.Context, name, contentType string, body io.Reader) error {
+	file, err := t.spool(body)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file)
+	job := t.run.Job()
+	_, err = t.put(ctx, job.OutputKey(name), file, contentType)
+	if isStore(err) || errors.Is(err, infra.ErrFull) {
+		t.log.Warn("a file beside the outputs was not stored", "job", job.ID, "err", err)
+		return nil
+	}
+	return err
+}
+
 // spool writes body to a file of the job's, so that it can be sent again.
 func (t *Task) spool(body io.Reader) (string, error) {
 	f, err := os.CreateTemp(t.Dir, ".output-*")

@@ -58,10 +58,11 @@ func (f *cannedFiles) Fetch(_ context.Context, _ *events.Job, url string) (worke
 // engineRunner is one engine with its loops over a store.
 type engineRunner struct {
 	*testing.T
-	ports infra.Ports
-	store *predictions.Store
-	bases countedBases
-	files *cannedFiles
+	ports  infra.Ports
+	store  *predictions.Store
+	bases  countedBases
+	engine *models.Engine
+	files  *cannedFiles
 }
 
 // startEngine runs loops on both queues that share one engine, one at a time: an engine
@@ -79,6 +80,7 @@ func startEngine(t *testing.T) *engineRunner {
 	}
 	r := &engineRunner{T: t, ports: s.Ports(), store: predictions.New(s.Ports()), files: &cannedFiles{map[string][]byte{}, t.TempDir()}}
 	engine := &models.Engine{Pool: tensor.NewPool(dev), Bases: &r.bases}
+	r.engine = engine
 	programs := map[events.Program]worker.Program{}
 	turn := make(chan struct{}, 1)
 	for name, p := range engine.Programs() {
