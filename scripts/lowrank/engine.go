@@ -5,8 +5,6 @@ import (
 	"path/filepath"
 
 	"github.com/lowrank/lowrank/gpurunner/base"
-	"github.com/lowrank/lowrank/gpurunner/device/cpu"
-	"github.com/lowrank/lowrank/gpurunner/tensor"
 )
 
 // openBase opens a base model by name, folder or file.
@@ -20,13 +18,4 @@ func baseFolders() []string {
 		return filepath.SplitList(dir)
 	}
 	return nil
-}
-
-// openDevice opens the machine's processor.
-func openDevice() (*tensor.Pool, error) {
-	dev, err := cpu.New(cpu.Options{})
-	if err != nil {
-		return nil, err
-	}
-	return tensor.NewPool(dev), nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/lowrank/lowrank/gpurunner/base"
 	"github.com/lowrank/lowrank/gpurunner/base/embedded"
+	"github.com/lowrank/lowrank/gpurunner/device/pick"
 	"github.com/lowrank/lowrank/gpurunner/diffusion"
 	"github.com/lowrank/lowrank/gpurunner/generate"
 	"github.com/lowrank/lowrank/gpurunner/imageops"
@@ -29,6 +30,7 @@ type drawFlags struct {
 	seed                                              uint64
 	loras                                             []string
 	loraScales                                        string
+	device                                            pick.Request
 }
 
 func generateCommand() *cobra.Command {
@@ -59,6 +61,7 @@ A concept's file is mounted with --lora; the prompt calls the first one <1>, the
 	flags.Float64Var(&f.strength, "strength", 0.8, "how much of --image to draw anew, above 0 to 1")
 	flags.StringVar(&f.mask, "mask", "", "picture that is white where --image is to be drawn anew")
 	flags.IntVar(&f.num, "num", 1, "number of pictures")
+	deviceFlags(flags, &f.device)
 	flags.StringVar(&f.out, "out", "out.png", "file to write; of several pictures x.png gives x-0.png, x-1.png, …")
 	flags.StringArrayVar(&f.loras, "lora", nil, "a concept's .safetensors file; may be repeated")
 	flags.StringVar(&f.loraScales, "lora-scale", "1", "strength of the concepts: one number for all, or one each separated by commas")
@@ -78,12 +81,15 @@ func draw(cmd *cobra.Command, prompt string, f *drawFlags) error {
 	if f.num < 1 {
 		return fmt.Errorf("--num %d: it must be at least 1", f.num)
 	}
+	if err := handOver(f.device); err != nil {
+		return err
+	}
 	b, err := openBase(f.base)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	pool, err := openDevice()
+	pool, err := openDevice(f.device)
 	if err != nil {
 		return err
 	}

@@ -47,6 +47,7 @@ func root() *cobra.Command {
 		tokenCommand(),
 		baseCommand(),
 		runnerCommand(),
+		doctorCommand(),
 		versionCommand(),
 	)
 	return cmd

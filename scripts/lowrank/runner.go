@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lowrank/lowrank/gpurunner/device/pick"
 	"github.com/lowrank/lowrank/gpurunner/models"
 	"github.com/lowrank/lowrank/gpurunner/worker"
 	"github.com/lowrank/lowrank/infra/local"
@@ -21,12 +22,16 @@ func runnerCommand() *cobra.Command {
 	var data, queue string
 	var bases []string
 	var loopback bool
+	var r pick.Request
 	cmd := &cobra.Command{
 		Use:    "runner",
 		Short:  "Run the jobs of a queue (started by serve)",
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := handOver(r); err != nil {
+				return err
+			}
 			ctx, cancel := context.WithCancel(cmd.Context())
 			defer cancel()
 			go func() {
@@ -41,27 +46,29 @@ func runnerCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return runJobs(ctx, dir, queue, served, loopback)
+			return runJobs(ctx, dir, queue, served, r, loopback)
 		},
 	}
 	cmd.Flags().StringVar(&data, "data", "", dataHelp)
 	cmd.Flags().StringVar(&queue, "queue", "", "the queue")
 	cmd.Flags().StringArrayVar(&bases, "base", nil, "NAME=PATH of a base model")
 	cmd.Flags().BoolVar(&loopback, "allow-loopback", false, "let user URLs reach this machine")
+	deviceFlags(cmd.Flags(), &r)
 	return cmd
 }
 
-func runJobs(ctx context.Context, dir, queue string, bases servedBases, loopback bool) error {
+func runJobs(ctx context.Context, dir, queue string, bases servedBases, r pick.Request, loopback bool) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("runner", queue)
 	store, err := local.Open(context.WithoutCancel(ctx), dir, local.Options{})
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	pool, err := openDevice()
+	pool, err := openDevice(r)
 	if err != nil {
 		return err
 	}
+	log.Info("ready", "device", pool.Device.Name())
 	engine := &models.Engine{Pool: pool, Bases: bases}
 	defer engine.Release()
 	scratch := filepath.Join(dir, "scratch")

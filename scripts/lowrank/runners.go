@@ -34,6 +34,7 @@ func startRunners(dir string, f *serveFlags, queues []string, log *slog.Logger) 
 		for _, b := range f.bases {
 			args = append(args, "--base", b)
 		}
+		args = append(args, deviceArgs(f.device)...)
 		if f.loopback {
 			args = append(args, "--allow-loopback")
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/lowrank/lowrank/functions/notify"
 	"github.com/lowrank/lowrank/functions/sweep"
 	"github.com/lowrank/lowrank/functions/web"
+	"github.com/lowrank/lowrank/gpurunner/device/pick"
 	"github.com/lowrank/lowrank/infra"
 	"github.com/lowrank/lowrank/infra/local"
 	"github.com/lowrank/lowrank/infra/registry"
@@ -30,6 +31,7 @@ type serveFlags struct {
 	bases                           []string
 	runners                         int
 	selfSigned, loopback            bool
+	device                          pick.Request // of the runners
 }
 
 const (
@@ -59,6 +61,7 @@ On the first start a token is made and printed; "lowrank token create" makes mor
 	flags.StringArrayVar(&f.bases, "base", nil, "NAME=PATH of a base model; may be repeated, the first is the default")
 	flags.IntVar(&f.runners, "runners", 1, "runners that draw, and as many that train")
 	flags.StringVar(&f.publicURL, "public-url", "", "address under which clients reach the service (default: as they ask)")
+	deviceFlags(flags, &f.device)
 	flags.BoolVar(&f.selfSigned, "tls-self-signed", false, "serve HTTPS with a certificate of its own making, kept in the data folder")
 	flags.BoolVar(&f.loopback, "allow-loopback", false, "let webhooks and user URLs reach this machine (for tests)")
 	flags.StringVar(&f.eventsTo, "events-to", "", "URL that lowrank.output.created is posted to")
@@ -68,6 +71,9 @@ On the first start a token is made and printed; "lowrank token create" makes mor
 func serve(cmd *cobra.Command, f *serveFlags) error {
 	if f.runners < 1 {
 		return fmt.Errorf("--runners %d: it must be at least 1", f.runners)
+	}
+	if err := f.device.Check(); err != nil {
+		return err
 	}
 	dir, err := dataDir(f.data)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/lowrank/lowrank/gpurunner/base"
 	"github.com/lowrank/lowrank/gpurunner/base/embedded"
 	"github.com/lowrank/lowrank/gpurunner/dataset"
+	"github.com/lowrank/lowrank/gpurunner/device/pick"
 	"github.com/lowrank/lowrank/gpurunner/diffusion"
 	"github.com/lowrank/lowrank/gpurunner/generate"
 	"github.com/lowrank/lowrank/gpurunner/imageops"
@@ -29,6 +30,7 @@ type trainFlags struct {
 	base, task, out, format, checkpoint, previewPrompt string
 	checkpointEvery, previewEvery                      int
 	resume, curve                                      bool
+	device                                             pick.Request
 }
 
 func trainCommand() *cobra.Command {
@@ -57,6 +59,7 @@ saves a checkpoint, from which --resume goes on.`,
 	flags.BoolVar(&f.resume, "resume", false, "go on from the checkpoint, if there is one")
 	flags.IntVar(&f.previewEvery, "preview-every", 0, "steps between two preview pictures; 0: none")
 	flags.StringVar(&f.previewPrompt, "preview-prompt", "", "what they show, <1> being the concept (default: by the task)")
+	deviceFlags(flags, &f.device)
 	flags.BoolVar(&f.curve, "loss-curve", true, "write the losses beside the file, as -loss.csv and -loss.png")
 	optionFlags(flags)
 	return cmd
@@ -106,6 +109,9 @@ func trainOptions(flags *pflag.FlagSet, task string, card base.Card) (train.Opti
 }
 
 func runTrain(cmd *cobra.Command, pictures string, f *trainFlags) (err error) {
+	if err := handOver(f.device); err != nil {
+		return err
+	}
 	ctx, messages := cmd.Context(), cmd.ErrOrStderr()
 	format, err := lora.ParseFormat(f.format)
 	if err != nil {
@@ -127,7 +133,7 @@ func runTrain(cmd *cobra.Command, pictures string, f *trainFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	pool, err := openDevice()
+	pool, err := openDevice(f.device)
 	if err != nil {
 		return err
 	}

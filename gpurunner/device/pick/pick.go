@@ -24,6 +24,12 @@ type Request struct {
 	Ordinal   int // of the GPU
 }
 
+// Program is the CUDA build that Handover looks for beside a program.
+const Program = "gpurunner-cuda"
+
+// Check refuses names that are not known, in one sentence.
+func (r Request) Check() error { return r.fill() }
+
 func (r *Request) fill() error {
 	if r.Device == "" {
 		r.Device = "auto"
