@@ -73,7 +73,23 @@ func run() error {
 		writeTable(os.Stdout, more)
 		rows = append(rows, more...)
 	}
-	return writeJSON(*out, rows)
+	command := "go run ./scripts/bench"
+	if *only != "" {
+		command += " -only " + *only
+	}
+	return writeJSON(*out, report{Command: command, Machine: machine(), Peak: b.peak, Threads: b.threads, Rows: rows})
+}
+
+// machine names the processor.
+func machine() string {
+	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(b)) {
+			if name, ok := strings.CutPrefix(line, "model name"); ok {
+				return strings.TrimLeft(strings.TrimSpace(name), ": \t") + ", " + runtime.GOOS + "/" + runtime.GOARCH
+			}
+		}
+	}
+	return runtime.GOOS + "/" + runtime.GOARCH
 }
 
 func bytesOf(values []float32) []byte {

@@ -50,8 +50,17 @@ func writeTable(w io.Writer, rows []row) {
 	t.Flush()
 }
 
-func writeJSON(path string, rows []row) error {
-	b, err := json.MarshalIndent(rows, "", " ")
+// report is what a run of the bench leaves behind. docs/measured holds some.
+type report struct {
+	Command string  `json:"command"` // that makes it again
+	Machine string  `json:"machine"`
+	Peak    float64 `json:"peak_flops"` // multiply-add rate that was measured at its start, f32
+	Threads int     `json:"threads"`
+	Rows    []row   `json:"rows"`
+}
+
+func writeJSON(path string, r report) error {
+	b, err := json.MarshalIndent(r, "", " ")
 	if err != nil {
 		return err
 	}
