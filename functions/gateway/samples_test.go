@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"os"
 	"slices"
@@ -12,10 +13,13 @@ import (
 	"time"
 
 	lambdaevents "github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda"
 
 	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/functions/api/apitest"
 	"github.com/lowrank/lowrank/functions/gateway"
+	"github.com/lowrank/lowrank/functions/sweep"
+	"github.com/lowrank/lowrank/functions/web"
 	"github.com/lowrank/lowrank/infra"
 )
 
@@ -149,5 +153,38 @@ func TestSampleOfNotify(t *testing.T) {
 	}
 	if _, err := gateway.Changes(func(context.Context, infra.Change) error { return nil })(t.Context(), []byte("[]")); err == nil {
 		t.Error("an event that is none was taken")
+	}
+}
+
+// TestSampleOfSweep: the clock's event is taken, and holds nothing that is asked for.
+func TestSampleOfSweep(t *testing.T) {
+	b, err := os.ReadFile("../../events/samples/lambda-sweep.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := apitest.Start(t.TempDir(), apitest.Options{Idle: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	swept := sweep.New(s.Ports, 0, slog.New(slog.DiscardHandler)).Sweep
+	if out, err := lambda.NewHandler(swept).Invoke(t.Context(), b); err != nil || string(out) != "null" {
+		t.Errorf("got %s, %v", out, err)
+	}
+}
+
+// TestSampleOfWeb: a page, for who asks for pages.
+func TestSampleOfWeb(t *testing.T) {
+	s, err := apitest.Start(t.TempDir(), apitest.Options{Idle: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	site := web.New(web.Config{Ports: s.Ports, Catalogue: s.Catalogue, API: s.Handler, Log: slog.New(slog.DiscardHandler)})
+	var e lambdaevents.APIGatewayV2HTTPRequest
+	sample(t, "web", &e)
+	out, err := gateway.HTTP(site)(t.Context(), e)
+	if err != nil || out.StatusCode != http.StatusOK || !strings.HasPrefix(out.Headers["Content-Type"], "text/html") || !strings.Contains(out.Body, "<html") {
+		t.Errorf("got %d %v %.100s, %v", out.StatusCode, out.Headers, out.Body, err)
 	}
 }
