@@ -24,6 +24,7 @@ var may = map[string][]string{
 	"gpurunner/worker":     {"events", "infra", "gpurunner/worker"},
 	"gpurunner/inputs":     {"events", "infra", "gpurunner/worker", "gpurunner/inputs"},
 	"gpurunner/models":     {"events", "infra", "gpurunner"},
+	"gpurunner/container":  {"events", "infra", "gpurunner"},
 	"samples":              {},
 	"scripts":              {"events", "infra", "functions", "gpurunner", "samples", "scripts"},
 	"scripts/lowrank/demo": {"samples"},
@@ -31,7 +32,7 @@ var may = map[string][]string{
 
 // notEngine are the parts of the runner that know the service; the engine below
 // gpurunner does not.
-var notEngine = []string{"gpurunner/worker", "gpurunner/inputs", "gpurunner/models"}
+var notEngine = []string{"gpurunner/worker", "gpurunner/inputs", "gpurunner/models", "gpurunner/container"}
 
 // testsMay are for test files only.
 var testsMay = []string{"samples", "functions/api/apitest"}

@@ -8,12 +8,20 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/lowrank/lowrank/gpurunner/container"
 )
 
 func main() {
+	// The CUDA build is both programs: which of them became it, its name says.
+	if strings.HasPrefix(filepath.Base(os.Args[0]), "gpurunner") {
+		container.Main()
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := root().ExecuteContext(ctx)
