@@ -8,12 +8,19 @@ import (
 
 // chart is a loss curve as SVG paths in a box of chartWidth × chartHeight, which the page stretches.
 type chart struct {
-	Raw, Smooth   string    // path data
-	Splits        []float64 // x where a stage begins
-	High, Low     string    // the axis
-	First, Last   string    // of the smoothed curve
-	Steps         int
+	Raw, Smooth   string      // path data
+	Stages        []stageMark // where later stages begin
+	High, Low     string      // the axis
+	First, Last   string      // of the smoothed curve
+	Done, Steps   int
 	Width, Height int
+}
+
+// stageMark is where a stage begins.
+type stageMark struct {
+	X    float64 // in the box
+	At   float64 // in percent of its width
+	Step int
 }
 
 const (
@@ -27,7 +34,7 @@ func chartOf(c course) *chart {
 	type point struct{ x, y float64 }
 	var points []point
 	var splits []float64
-	base, stage, total := 0, 0, 0
+	base, stage, total, done := 0, 0, 0, 0
 	for _, s := range c.steps {
 		if s.stage != stage {
 			base, stage = base+total, s.stage
@@ -35,7 +42,7 @@ func chartOf(c course) *chart {
 				splits = append(splits, float64(base))
 			}
 		}
-		total = s.total
+		total, done = s.total, base+s.done
 		if s.hasLoss {
 			points = append(points, point{float64(base + s.done), s.loss})
 		}
@@ -67,7 +74,7 @@ func chartOf(c course) *chart {
 	end := float64(base + total)
 	x := func(v float64) float64 { return v / end * chartWidth }
 	y := func(v float64) float64 { return 4 + (hi-v)/(hi-lo)*(chartHeight-8) }
-	out := &chart{High: short(hi), Low: short(lo), Steps: base + total, Width: chartWidth, Height: chartHeight}
+	out := &chart{High: short(hi), Low: short(lo), Done: done, Steps: base + total, Width: chartWidth, Height: chartHeight}
 	var raw, smooth strings.Builder
 	mean, weight := 0.0, 0.0
 	for i, p := range points {
@@ -86,7 +93,7 @@ func chartOf(c course) *chart {
 	out.Last = short(mean / weight)
 	out.Raw, out.Smooth = raw.String(), smooth.String()
 	for _, s := range splits {
-		out.Splits = append(out.Splits, math.Round(x(s)*10)/10)
+		out.Stages = append(out.Stages, stageMark{X: math.Round(x(s)*10) / 10, At: math.Round(s/end*1000) / 10, Step: int(s)})
 	}
 	return out
 }

@@ -33,6 +33,7 @@ type concept struct {
 	Samples []string
 	Missing bool // its base is not served here
 	key     string
+	job     *events.Job // that made it; nil for one that ships
 }
 
 // Initial stands for a concept without a picture.
@@ -95,7 +96,7 @@ func conceptOf(j *events.Job) (c concept, ok bool) {
 	}
 	o := j.Outputs[0]
 	file := path.Base(o.Key)
-	c = concept{ID: string(j.ID), URL: j.OutputURL(o), File: file, Base: j.Base, Size: o.Size, At: j.CreatedAt, key: o.Key}
+	c = concept{ID: string(j.ID), URL: j.OutputURL(o), File: file, Base: j.Base, Size: o.Size, At: j.CreatedAt, key: o.Key, job: j}
 	c.Name = strings.TrimSuffix(strings.TrimPrefix(file, j.OutputTemp), ".safetensors")
 	if c.Name == "" {
 		c.Name = "concept"
@@ -142,6 +143,24 @@ func (v *visit) ownConcepts() ([]concept, error) {
 		}
 	}
 	return out, nil
+}
+
+// maxCovers is for how many concepts a preview is looked for.
+const maxCovers = 60
+
+// coverConcepts gives concepts that no one has drawn with yet the last preview of their training.
+func (v *visit) coverConcepts(list []concept) {
+	var bare []listed
+	var at []int
+	for i := range list {
+		if c := &list[i]; c.Picture == "" && c.job != nil && len(bare) < maxCovers {
+			bare, at = append(bare, listed{Job: c.job, Concept: c}), append(at, i)
+		}
+	}
+	v.cover(bare)
+	for i, l := range bare {
+		list[at[i]].Picture, list[at[i]].Tiny = l.Cover, l.Tiny
+	}
 }
 
 // allConcepts are those that can be drawn with on a base: the visitor's own first, then those that ship.
@@ -202,6 +221,7 @@ func (s *site) conceptsPage(v *visit) error {
 			found = append(found, c)
 		}
 	}
+	v.coverConcepts(found)
 	return v.render(http.StatusOK, "concepts.html", "Concepts", struct {
 		Own     []concept
 		Query   string

@@ -17,6 +17,7 @@ func (s *site) home(v *visit) error {
 		for i := range jobs {
 			data.Recent = append(data.Recent, v.listedOf(&jobs[i]))
 		}
+		v.cover(data.Recent)
 	}
 	return v.render(http.StatusOK, "home.html", "", data)
 }

@@ -1,11 +1,14 @@
 package web
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"path"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/lowrank/lowrank/events"
 )
@@ -20,6 +23,7 @@ type listed struct {
 	State    string
 	Took     string
 	Links    []string // absolute addresses of the outputs
+	Cover    string   // address of the last preview of a training, or ""
 	Tiny     bool     // the pictures are shown larger than they are
 }
 
@@ -53,6 +57,7 @@ func (s *site) predictionsPage(v *visit) error {
 			break
 		}
 	}
+	v.cover(found)
 	more := ""
 	if next != "" {
 		values := url.Values{"cursor": {next}}
@@ -141,8 +146,37 @@ func (v *visit) listedOf(j *events.Job) listed {
 	return l
 }
 
+// coverName is the preview that was drawn with the finished concept.
+var coverName = fmt.Sprintf(previewName, 100)
+
+// cover finds the last previews of the trainings in a list. Where there is none the card goes without.
+func (v *visit) cover(list []listed) {
+	var all errgroup.Group
+	all.SetLimit(8)
+	for i := range list {
+		l := &list[i]
+		if l.Concept == nil {
+			continue
+		}
+		all.Go(func() error {
+			key := l.Job.OutputKey(coverName)
+			if info, err := v.Ports.Blobs.Stat(v.Context(), key, ""); err == nil {
+				l.Cover, l.Tiny = v.outputOf(l.Job, key, info.Size).URL, v.tinyBase(l.Job.Base)
+			}
+			return nil
+		})
+	}
+	_ = all.Wait() // no one fails
+}
+
 // tinyWidth is up to which width pictures are enlarged with hard edges.
 const tinyWidth = 160
+
+// tinyBase reports whether a base model's own pictures are that small.
+func (v *visit) tinyBase(name string) bool {
+	on, ok := v.Catalogue.On(events.ProgramLora, name)
+	return ok && on.Base.Width <= tinyWidth
+}
 
 // widthOf is how wide a job's pictures are, in pixels.
 func (v *visit) widthOf(j *events.Job) int {

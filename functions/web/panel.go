@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
-	"net/url"
-	"path"
-	"slices"
 	"strings"
 	"time"
 
@@ -31,13 +28,15 @@ type panel struct {
 	Took     string
 	Waited   string
 	Chart    *chart
-	Previews []picture
+	Losses   string // address of the losses of all steps, as CSV
+	Previews []preview
 	Pictures []picture
 	Expected []int // pictures that are still to come
 	Width    int
 	Height   int
 	Files    []output
 	Concept  *concept
+	Making   string // name of the concept that is being trained
 	Seed     string
 	Log      string
 	LogLines int
@@ -66,10 +65,7 @@ type output struct {
 // pair is an input and its value.
 type pair struct{ Name, Value string }
 
-const (
-	logTail      = 300 // lines of the log that the page shows
-	previewStart = "preview-"
-)
+const logTail = 300 // lines of the log that the page shows
 
 var stageNames = map[string]string{
 	"inversion": "Learning the token", "tuning": "Tuning the layers", "sampling": "Drawing", "validation": "Checking on pictures held out", "loading": "Loading the base model", "encoding": "Reading the pictures", "dataset": "Reading the pictures",
@@ -88,8 +84,17 @@ func (v *visit) panelOf(j *events.Job) (*panel, error) {
 	p.setLog(log)
 	if p.Trains {
 		p.Chart = chartOf(readCourse(log))
+		for _, percent := range readPreviews(log) {
+			p.Previews = append(p.Previews, preview{Percent: percent})
+		}
+		if p.Live {
+			p.Making = strings.TrimSuffix(titleOf(j), ".zip")
+		}
 	}
 	p.setState(j, log)
+	if p.Trains && p.Live && p.Previews == nil && p.Count == "" { // most trainings will say four
+		p.Previews = []preview{{Percent: 25}, {Percent: 50}, {Percent: 75}, {Percent: 100}}
+	}
 	if err := p.setInputs(v, j); err != nil {
 		return nil, err
 	}
@@ -187,64 +192,6 @@ func (p *panel) setInputs(v *visit, j *events.Job) error {
 		}
 	}
 	return nil
-}
-
-// setOutputs lists what there is: of a job that runs, what it has put so far.
-func (v *visit) setOutputs(p *panel, j *events.Job) error {
-	prompt := ""
-	for _, in := range p.Inputs {
-		if in.Name == "prompt" {
-			prompt = in.Value
-		}
-	}
-	add := func(key string, size int64, contentType string) {
-		o := v.outputOf(j, key, size)
-		switch {
-		case strings.HasPrefix(o.Name, previewStart):
-			p.Previews = append(p.Previews, picture{URL: o.URL, Link: o.Link, Name: o.Name, Alt: "Preview " + strings.TrimSuffix(strings.TrimPrefix(o.Name, previewStart), path.Ext(o.Name))})
-		case strings.HasPrefix(contentType, "image/"):
-			alt := fmt.Sprintf("Picture %d", len(p.Pictures)+1)
-			if prompt != "" {
-				alt += " of: " + prompt
-			}
-			p.Pictures = append(p.Pictures, picture{URL: o.URL, Link: o.Link, Name: o.Name, Alt: alt, Width: p.Width, Height: p.Height})
-		default:
-			p.Files = append(p.Files, o)
-		}
-	}
-	for _, o := range j.Outputs {
-		add(o.Key, o.Size, o.ContentType)
-	}
-	if j.Status == events.Processing || j.Status == events.Succeeded && p.Trains {
-		list, err := v.Ports.Blobs.List(v.Context(), j.OutputKeyPrefix(), "", 200)
-		if err != nil {
-			return err
-		}
-		for _, b := range list.Items {
-			known := slices.ContainsFunc(j.Outputs, func(o events.OutputObject) bool { return o.Key == b.Key })
-			if !known && path.Ext(b.Key) == ".png" {
-				add(b.Key, b.Size, "image/png")
-			}
-		}
-	}
-	p.Expected = p.Expected[min(len(p.Pictures), len(p.Expected)):]
-	if !p.Live {
-		p.Expected = nil
-	}
-	if c, ok := conceptOf(j); ok {
-		p.Concept = &c
-	}
-	return nil
-}
-
-// outputOf is a file under the job's prefix, with its addresses.
-func (v *visit) outputOf(j *events.Job, key string, size int64) output {
-	link := j.OutputURL(events.OutputObject{Key: key})
-	shown := link
-	if u, err := url.Parse(link); err == nil && v.OutputsURL == "" {
-		shown = u.EscapedPath() // the same host, whatever name the browser has for it
-	}
-	return output{URL: shown, Link: link, Name: path.Base(key), Size: size}
 }
 
 // predictionPage is GET /predictions/{id}: the model's page with the job's settings and its panel.

@@ -1,6 +1,9 @@
 package web
 
 import (
+	"encoding/csv"
+	"io"
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -49,6 +52,58 @@ func readCourse(log string) course {
 		c.steps = append(c.steps, s)
 	}
 	return c
+}
+
+// readLosses reads the losses of a training's steps as it keeps them: a row a step, with the columns phase,
+// step, loss and others. It reads up to the first row that is none.
+func readLosses(r io.Reader) course {
+	c := course{left: -1}
+	rows := csv.NewReader(io.LimitReader(r, 8<<20))
+	rows.FieldsPerRecord = -1
+	phase := ""
+	for {
+		row, err := rows.Read()
+		if err != nil {
+			break
+		}
+		if len(row) < 3 || row[0] == "phase" {
+			continue
+		}
+		loss, err := strconv.ParseFloat(row[2], 64)
+		if err != nil || math.IsNaN(loss) || loss < 0 || loss >= 1e6 {
+			break
+		}
+		s := courseStep{done: digits(row[1]), loss: loss, hasLoss: true}
+		if n := len(c.steps); n > 0 {
+			if s.stage = c.steps[n-1].stage; row[0] != phase {
+				s.stage++
+			}
+		}
+		phase = row[0]
+		c.steps = append(c.steps, s)
+	}
+	last := map[int]int{}
+	for _, s := range c.steps {
+		last[s.stage] = s.done
+	}
+	for i := range c.steps {
+		c.steps[i].total = last[c.steps[i].stage]
+	}
+	return c
+}
+
+var previewsPattern = regexp.MustCompile(`(?m)^Previews are drawn at (\d+(?:, \d+)*) %\.$`)
+
+// readPreviews are the percents of the way at which a training draws.
+func readPreviews(log string) (percents []int) {
+	m := previewsPattern.FindStringSubmatch(log)
+	if m == nil {
+		return nil
+	}
+	for n := range strings.SplitSeq(m[1], ", ") {
+		percents = append(percents, digits(n))
+	}
+	return percents[:min(len(percents), 10)]
 }
 
 func digits(s string) int {

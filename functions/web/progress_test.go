@@ -42,7 +42,7 @@ func TestChart(t *testing.T) {
 		t.Error("a chart of nothing")
 	}
 	c := chartOf(readCourse(trainingLog(2000)))
-	if c == nil || c.Steps != 6000 || len(c.Splits) != 1 || c.Splits[0] < 195 || c.Splits[0] > 205 || c.Last >= c.First {
+	if c == nil || c.Steps != 6000 || c.Done != 6000 || len(c.Stages) != 1 || c.Stages[0].X < 195 || c.Stages[0].X > 205 || c.Stages[0].Step != 2000 || c.Last >= c.First {
 		t.Fatalf("got %+v", c)
 	}
 	if len(c.Smooth) > 8000 {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/functions/api/apitest"
+	"github.com/lowrank/lowrank/infra"
 	"github.com/lowrank/lowrank/infra/predictions"
 )
 
@@ -231,6 +232,7 @@ func TestPanelOfARunningJob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	run.Log("Previews are drawn at 50, 100 %.\n")
 	for i := range 5 {
 		run.Log(events.ProgressLine(10*(i+1), 100, time.Duration(i+1)*time.Second, fmt.Sprintf("loss=%.2f", 0.5-0.05*float64(i))))
 	}
@@ -239,7 +241,7 @@ func TestPanelOfARunningJob(t *testing.T) {
 		t.Fatal(err)
 	}
 	panel := b.page(path + "/panel")
-	for _, want := range []string{"Learning the token", "50 of 100", "about 5 s left, then the tuning", `value="50"`, `class="smooth"`, "over 100 steps", `data-status="processing"`, "5 lines"} {
+	for _, want := range []string{"Learning the token", "50 of 100", "about 5 s left, then the tuning", `value="50"`, `class="smooth"`, "after 50 of 100 steps", `<span class="blank"></span><small>50 %`, "is being trained", `data-status="processing"`, "6 lines"} {
 		if !strings.Contains(panel, want) {
 			t.Errorf("no %q in\n%s", want, panel)
 		}
@@ -250,9 +252,42 @@ func TestPanelOfARunningJob(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	put("preview-0100.png")
-	if panel := b.page(path + "/panel"); !strings.Contains(panel, "preview-0100.png") || !strings.Contains(panel, "Previews") {
-		t.Error("the preview is not shown")
+	put("preview-050.png")
+	put("preview-077.png") // no one said that it would come
+	if panel := b.page(path + "/panel"); strings.Count(panel, "preview-050.png") != 2 || strings.Count(panel, "<span class=\"blank\"></span>") != 1 || strings.Contains(panel, "077") {
+		t.Errorf("of two previews one is there\n%s", panel)
+	}
+	put("preview-100.png")
+	losses := "phase,step,loss,learning_rate,validation_loss\n"
+	for i := range 100 {
+		losses += fmt.Sprintf("inversion,%d,%.3f,1e-4,\n", i+1, 0.9-0.001*float64(i))
+	}
+	for i := range 50 {
+		losses += fmt.Sprintf("tuning,%d,%.3f,1e-4,\n", i+1, 0.5-0.001*float64(i))
+	}
+	for name, text := range map[string]string{"loss.csv": losses, "tmpabcdefgha.safetensors": "x"} {
+		if _, err := s.svc.Ports.Blobs.Put(t.Context(), job.OutputKey(name), strings.NewReader(text), infra.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := run.Succeed(t.Context(), events.OutputObject{Key: job.OutputKey("tmpabcdefgha.safetensors"), Size: 1}); err != nil {
+		t.Fatal(err)
+	}
+	panel = b.page(path + "/panel")
+	for _, want := range []string{"after 150 of 150 steps", "0.900", `href="/pbxt/` + job.OutputSecret + `/loss.csv"`, `<text x="66.7%"`, "preview-100.png"} {
+		if !strings.Contains(panel, want) {
+			t.Errorf("no %q in\n%s", want, panel)
+		}
+	}
+	for _, list := range []string{"/", "/predictions", "/concepts"} {
+		if !strings.Contains(b.page(list), "preview-100.png") {
+			t.Errorf("%s: the concept has no picture", list)
+		}
+	}
+	var p events.Prediction
+	a := b.do("GET", "/v1"+path, http.Header{"Authorization": {"Bearer " + s.token}}, nil)
+	if err := json.Unmarshal([]byte(a.body), &p); err != nil || fmt.Sprint(p.Output) != b.url+"/pbxt/"+job.OutputSecret+"/tmpabcdefgha.safetensors" {
+		t.Errorf("clients see %v, %v", p.Output, err)
 	}
 
 	path = b.run("/replicate/lora", url.Values{"num_outputs": {"3"}})

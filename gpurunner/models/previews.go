@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/lowrank/lowrank/gpurunner/generate"
@@ -39,12 +40,9 @@ func previewMoments(o train.Options, all, evals int) []int {
 	return out
 }
 
-// previewPrompt is what previews show, "" where nothing calls the concept.
+// previewPrompt is what previews show.
 func previewPrompt(o train.Options, concept string) string {
-	switch {
-	case concept == "":
-		return ""
-	case o.UseTemplate == train.TaskStyle, strings.Contains(o.CaptionPattern, "style"):
+	if o.UseTemplate == train.TaskStyle || strings.Contains(o.CaptionPattern, "style") {
 		return "a castle in the style of " + concept
 	}
 	return "a photo of " + concept
@@ -52,10 +50,11 @@ func previewPrompt(o train.Options, concept string) string {
 
 // drawPreviews lets a training draw with what it has learnt so far, always from the same noise. What is
 // trained does not change by it. A base that inpaints has nothing to draw on, the method dreambooth no
-// adapters to draw with, and who asks for gradient checkpointing has no memory to spare.
+// adapters to draw with, without tokens nothing calls the concept, and who asks for gradient checkpointing
+// has no memory to spare.
 func (l *loaded) drawPreviews(t *worker.Task, job *train.Job) {
 	o, card := job.Options, l.base.Card
-	if l.noPreviews || l.model.Inpaints() || o.Method == train.MethodDreamBooth || o.GradientCheckpointing {
+	if l.noPreviews || o.PlaceholderTokens == "" || l.model.Inpaints() || o.Method == train.MethodDreamBooth || o.GradientCheckpointing {
 		return
 	}
 	kind, err := sampler.ParseKind(card.Drawing.Scheduler)
@@ -63,20 +62,23 @@ func (l *loaded) drawPreviews(t *worker.Task, job *train.Job) {
 		return // drawing says why
 	}
 	steps := min(previewSteps, card.Drawing.Steps)
-	left := map[int]bool{}
-	for _, m := range previewMoments(o, o.MaxTrainStepsTI+o.MaxTrainStepsTuning, steps) {
-		left[m] = true
+	left, shares := map[int]int{}, []string{} // steps done to percent of the way
+	moments := previewMoments(o, o.MaxTrainStepsTI+o.MaxTrainStepsTuning, steps)
+	for i, m := range moments {
+		left[m] = 100 * (i + 1) / len(moments)
+		shares = append(shares, strconv.Itoa(left[m]))
 	}
 	if len(left) == 0 {
 		return
 	}
-	job.PreviewEvery = 1 // it is here that most are passed over
+	t.Logf("Previews are drawn at %s %%.", strings.Join(shares, ", ")) // the page keeps places for them
+	job.PreviewEvery = 1                                               // it is here that most are passed over
 	job.Preview = func(ctx context.Context, p train.Preview) error {
-		prompt := previewPrompt(o, p.Concept)
-		if !left[p.Done] || prompt == "" {
+		percent := left[p.Done]
+		if percent == 0 {
 			return nil
 		}
-		delete(left, p.Done)
+		prompt := previewPrompt(o, p.Concept)
 		r := generate.Request{
 			Prompt: prompt, Words: p.Words, Seed: o.Seed, Scheduler: kind,
 			Width: card.Drawing.Width, Height: card.Drawing.Height, Steps: steps, Guidance: card.Drawing.Guidance,
@@ -88,10 +90,10 @@ func (l *loaded) drawPreviews(t *worker.Task, job *train.Job) {
 			if err := pngtext.Encode(&file, p2.Image(), text); err != nil {
 				return err
 			}
-			return t.Beside(ctx, fmt.Sprintf("preview-%06d.png", p.Done), "image/png", &file)
+			return t.Beside(ctx, fmt.Sprintf("preview-%03d.png", percent), "image/png", &file)
 		})
 		if err != nil && ctx.Err() == nil { // a picture less is no reason to lose a training
-			t.Logf("The preview after %d steps could not be drawn: %v", p.Done, err)
+			t.Logf("The preview at %d %% could not be drawn: %v", percent, err)
 			return nil
 		}
 		return err

@@ -52,8 +52,5 @@ func TestPreviewPrompt(t *testing.T) {
 		if got := previewPrompt(o, "<a>"); got != want {
 			t.Errorf("%s: got %q", task, got)
 		}
-		if got := previewPrompt(o, ""); got != "" {
-			t.Errorf("%s without tokens: got %q", task, got)
-		}
 	}
 }

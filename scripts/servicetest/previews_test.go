@@ -57,9 +57,9 @@ func TestPreviews(t *testing.T) {
 	}
 	r.files.files["neon.zip"], plain.files.files["neon.zip"] = zip, zip
 	program, input, rounds := events.ProgramAdvancedTraining, `{"instance_data":"neon.zip","use_template":"style","max_train_steps_ti":28,"max_train_steps_tuning":14,"train_text_encoder":false,"train_batch_size":8,"gradient_accumulation_steps":1}`, 1
-	first := "preview-000042.png"
+	first := "preview-100.png"
 	if os.Getenv("LOWRANK_TIMES") == "previews" {
-		program, input, rounds, first = events.ProgramTraining, `{"instance_data":"neon.zip","task":"style"}`, 2, "preview-000125.png"
+		program, input, rounds, first = events.ProgramTraining, `{"instance_data":"neon.zip","task":"style"}`, 2, "preview-025.png"
 	}
 	var with, without events.Job
 	for range rounds {
