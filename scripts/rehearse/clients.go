@@ -41,6 +41,11 @@ func (r *rehearsal) clients(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	install := exec.CommandContext(ctx, "scripts/clients/run", "install") // while the registries' certificates still count
+	install.Dir = r.stack.root
+	if out, err := install.CombinedOutput(); err != nil {
+		return fmt.Errorf("scripts/clients/run install: %w\n%s", err, tail(out, 2000))
+	}
 	cmd := exec.CommandContext(ctx, "scripts/clients/run", "url")
 	cmd.Dir = r.stack.root
 	ca := r.stack.tls.files.CA
