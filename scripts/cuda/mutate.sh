@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Flips one operator in each of a few kernels, rebuilds the fake driver with it, and wants the device's tests to fail:
+# Flips one operator in each of a few kernels, and leaves out a barrier, rebuilds the fake driver with it, and wants the device's tests to fail:
 # that they run the kernels' own sources, and see what those compute.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -12,6 +12,7 @@ go test -c -tags cuda -o "$work/cuda.test" ./gpurunner/device/cuda
 # FILE | what is there, once | what takes its place | the test that must see it
 mutants=(
 	'products.cu|part[i][j] = fmaf(x[i], w[j], part[i][j])|part[i][j] = fmaf(x[i], -w[j], part[i][j])|TestDevice/Linear$'
+	'products.cu|__syncthreads(); // the tiles of the step before have been read|;|TestDevice/Linear$'
 	'attention.cu|total[r] = total[r] * fade + warp_sum(p)|total[r] = total[r] * fade - warp_sum(p)|TestDevice/Attention$'
 	'norms.cu|squares += (double)p[channels] + off * off * rows|squares += (double)p[channels] - off * off * rows|TestDevice/GroupNorm$'
 	'training.cu|p[i] = s.keep * p[i] - s.rate|p[i] = s.keep * p[i] + s.rate|TestDevice/AdamW$'

@@ -5,6 +5,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
@@ -83,8 +84,23 @@ struct Fiber {
   bool done = false;
 };
 
+// Order is in which order a launch's threads run between barriers, another with
+// every launch: what works in one order only is a race. It follows from the
+// number of the launch, so that a run repeats itself exactly.
+struct Order {
+  uint64_t state;
+  explicit Order(uint64_t seed) : state(seed * 0x9e3779b97f4a7c15u + 1) {}
+  uint32_t next() { // Marsaglia's xorshift
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return (uint32_t)(state >> 32);
+  }
+};
+
 struct Runner {
   Fiber fibers[MAX_THREADS];
+  int order[MAX_THREADS], turn[MAX_THREADS]; // of the threads, and the turn of each
   Warp warps[MAX_THREADS / 32];
   Gate gate;
   int threads = 0, gone = 0, running = 0;
@@ -99,7 +115,8 @@ struct Runner {
   void* nowhere;
 
   Runner();
-  void block(Launch& l, Index at);
+  void block(Launch& l, Index at, uint64_t number);
+  void shuffle(uint64_t seed);
   void yield();
   void leave();
   [[noreturn]] void fail(const std::string& what);
@@ -118,9 +135,11 @@ std::string place(const Thread& t) {
   Launch& l = *r.launch;
   if (l.straight) {
     Thread& t = r.fibers[0].thread;
-    for (t.thread.z = 0; t.thread.z < l.block.z; t.thread.z++)
-      for (t.thread.y = 0; t.thread.y < l.block.y; t.thread.y++)
-        for (t.thread.x = 0; t.thread.x < l.block.x; t.thread.x++) l.invoke(r.arguments);
+    for (int n = 0; n < r.threads; n++) {
+      int i = r.order[n];
+      t.thread = Index{i % l.block.x, i / l.block.x % l.block.y, i / l.block.x / l.block.y};
+      l.invoke(r.arguments);
+    }
   } else {
     l.invoke(r.arguments);
   }
@@ -185,9 +204,28 @@ Runner::Runner() {
   sigaltstack(&s, nullptr);
 }
 
-void Runner::block(Launch& l, Index at) {
+// ordered says that threads run as they are numbered: FAKE_CUDA_ORDERED, to see
+// whether a failure comes from a race.
+bool ordered() {
+  static const bool is = getenv("FAKE_CUDA_ORDERED");
+  return is;
+}
+
+// shuffle makes the order of a block's threads: every fourth as they are
+// numbered, every fourth backwards, the others in none.
+void Runner::shuffle(uint64_t seed) {
+  Order o(seed);
+  uint32_t kind = ordered() ? 0 : o.next() % 4;
+  for (int i = 0; i < threads; i++) order[i] = kind == 1 ? threads - 1 - i : i;
+  if (kind > 1)
+    for (int i = threads - 1; i > 0; i--) std::swap(order[i], order[o.next() % (i + 1)]);
+  for (int i = 0; i < threads; i++) turn[order[i]] = i;
+}
+
+void Runner::block(Launch& l, Index at, uint64_t number) {
   launch = &l;
   threads = l.block.x * l.block.y * l.block.z;
+  shuffle(l.order * 1000003 + number);
   gone = 0;
   gate = Gate();
   for (int w = 0; w < (threads + 31) / 32; w++) {
@@ -212,10 +250,10 @@ void Runner::block(Launch& l, Index at) {
     sp -= 6;
     f.sp = sp;
   }
-  running = 0;
-  current = &fibers[0].thread;
+  running = l.straight ? 0 : order[0];
+  current = &fibers[running].thread;
   inKernel = true;
-  fake_switch(&base, fibers[0].sp);
+  fake_switch(&base, fibers[running].sp);
   inKernel = false;
 }
 
@@ -223,8 +261,9 @@ void Runner::block(Launch& l, Index at) {
 void Runner::yield() {
   int me = running;
   for (int n = 1; n <= threads; n++) {
-    int i = me + n;
-    if (i >= threads) i -= threads;
+    int at = turn[me] + n;
+    if (at >= threads) at -= threads;
+    int i = order[at];
     Fiber& f = fibers[i];
     if (f.done || (f.gate && f.gate->count == f.passed)) continue;
     f.gate = nullptr;
@@ -369,8 +408,9 @@ struct Crew {
         seen = round;
       }
       Launch& l = *launch;
-      for (uint64_t i; (i = next++) < blocks;) {
-        if (!l.failed) runner->block(l, Index{unsigned(i % l.grid.x), unsigned(i / l.grid.x % l.grid.y), unsigned(i / l.grid.x / l.grid.y)});
+      for (uint64_t n; (n = next++) < blocks;) {
+        uint64_t i = l.order % 2 ? blocks - 1 - n : n;
+        if (!l.failed) runner->block(l, Index{unsigned(i % l.grid.x), unsigned(i / l.grid.x % l.grid.y), unsigned(i / l.grid.x / l.grid.y)}, i);
       }
       std::lock_guard<std::mutex> hold(lock);
       if (--busy == 0) idle.notify_one();
@@ -393,6 +433,8 @@ struct Crew {
 
 std::string run(Launch& l) {
   static Crew* crew = new Crew;
+  static uint64_t launches;
+  l.order = ordered() ? 0 : launches++;
   crew->run(l);
   return l.error;
 }

@@ -1,6 +1,6 @@
 // The threads of a block as fibers: they run one at a time on one processor
-// thread and change over at barriers and warp operations only, in a fixed
-// order, so that a run repeats itself exactly.
+// thread and change over at barriers and warp operations only, in an order that
+// changes from launch to launch and repeats itself from run to run.
 #pragma once
 #include <atomic>
 #include <mutex>
@@ -20,6 +20,7 @@ struct Launch {
   size_t dynamicShared;
   bool straight; // has neither barrier nor warp operation: no fibers needed
   std::vector<uint64_t> values;
+  uint64_t order = 0; // in which the threads run: see Order
 
   std::atomic<bool> failed{false};
   std::mutex lock;

@@ -68,6 +68,21 @@ KERNEL(64) unaligned(float* y, int n) {
   u32 r[4];
   ldmatrix(r, tile + threadIdx.x % 32 * 8 + n);
 }
+// Each thread reads what its neighbour has left, without a barrier between.
+KERNEL(64) no_barrier(float* y, int n) {
+  __shared__ float part[64];
+  part[threadIdx.x] = (float)n;
+  if (n < 0) __syncthreads();
+  y[threadIdx.x] = part[(threadIdx.x + 63) % 64];
+}
+// The lanes of a warp are taken to run side by side.
+KERNEL(64) no_warp_barrier(float* y, int n) {
+  __shared__ float part[64];
+  part[threadIdx.x] = (float)n;
+  float v = part[threadIdx.x ^ 1];
+  __syncwarp();
+  y[threadIdx.x] = v;
+}
 KERNEL(64) past_end(float* y, int n) { y[threadIdx.x + n] = 1; }
 KERNEL(64) before_start(float* y, int n) { y[-1 - n] = 1; }
 } // namespace
@@ -77,7 +92,7 @@ extern const Named selftest_kernels[];
 const Named selftest_kernels[] = {
     LOWRANK_KERNEL(right) LOWRANK_KERNEL(half_at_barrier) LOWRANK_KERNEL(two_barriers) LOWRANK_KERNEL(lanes_missing)
     LOWRANK_KERNEL(other_operations) LOWRANK_KERNEL(no_wait) LOWRANK_KERNEL(wait) LOWRANK_KERNEL(past_shared)
-    LOWRANK_KERNEL(fresh_shared) LOWRANK_KERNEL(unaligned) LOWRANK_KERNEL(past_end) LOWRANK_KERNEL(before_start){nullptr, nullptr}};
+    LOWRANK_KERNEL(fresh_shared) LOWRANK_KERNEL(unaligned) LOWRANK_KERNEL(no_barrier) LOWRANK_KERNEL(no_warp_barrier) LOWRANK_KERNEL(past_end) LOWRANK_KERNEL(before_start){nullptr, nullptr}};
 } // namespace fake
 
 static int failures;
@@ -162,6 +177,18 @@ int main() {
       cuMemcpyDtoH(host, s.y, sizeof host);
       want((host[4] == 6) == waits, "an asynchronous copy is there when it was waited for, not before");
     }
+  }
+  // A race shows within a few launches, as some thread runs before the one that it counts on.
+  for (const char* race : {"no_barrier", "no_warp_barrier"}) {
+    Session s;
+    int wrong = 0;
+    for (int n = 1; n <= 8; n++) {
+      s.launch(race, n);
+      cuStreamSynchronize(s.stream);
+      cuMemcpyDtoH(host, s.y, sizeof host);
+      for (float v : host) wrong += v != n;
+    }
+    want(wrong > 0, std::string(race) + ": a missing barrier makes no difference");
   }
   caught("half_at_barrier", 16, "a barrier that not all threads reach");
   caught("two_barriers", 16, "a barrier that not all threads reach");
