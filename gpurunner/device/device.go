@@ -8,6 +8,16 @@ import (
 // ErrOutOfMemory is wrapped by the failure of an Alloc.
 var ErrOutOfMemory = errors.New("device: out of memory")
 
+// ErrLost is wrapped by failures after which a device does nothing more: a GPU
+// that fell off the bus, a kernel that failed. The process that used it must end.
+var ErrLost = errors.New("device: lost")
+
+// PeakMeter is a device whose Stats.Peak can be measured anew, for a job.
+type PeakMeter interface {
+	// ResetPeak makes the peak what is held now.
+	ResetPeak()
+}
+
 // Device is a machine that runs the engine's kernels.
 type Device interface {
 	Memory

@@ -2,9 +2,11 @@ package generate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/lowrank/lowrank/gpurunner/autodiff"
+	"github.com/lowrank/lowrank/gpurunner/device"
 	"github.com/lowrank/lowrank/gpurunner/diffusion"
 	"github.com/lowrank/lowrank/gpurunner/imageops"
 	"github.com/lowrank/lowrank/gpurunner/sampler"
@@ -17,6 +19,14 @@ func Draw(ctx context.Context, m *diffusion.Model, r Request, deliver func(image
 	if err := r.fill(m); err != nil {
 		return err
 	}
+	err := drawAll(ctx, m, r, deliver)
+	if errors.Is(err, device.ErrOutOfMemory) {
+		return fmt.Errorf("a picture of %d×%d does not fit into the device's memory: lower width and height (%w)", r.Width, r.Height, err)
+	}
+	return err
+}
+
+func drawAll(ctx context.Context, m *diffusion.Model, r Request, deliver func(image int, p *imageops.Picture) error) error {
 	strength := 0.0
 	if r.Image != nil && !(m.Inpaints() && r.Strength == 1) {
 		strength = r.Strength

@@ -61,7 +61,8 @@ func (e *Engine) guard(p worker.Program) worker.Program {
 				e.abandon()
 			}
 		}()
-		err := p(ctx, t)
+		done := e.watchDevice(t)
+		err := done(p(ctx, t))
 		whole = true
 		return err
 	}

@@ -103,6 +103,11 @@ func (o Options) LoadOptions(multiple int) dataset.Options {
 // error. A loss that is no number is a *DivergedError. The model's adapter slots
 // are empty afterwards, whatever happened.
 func Run(ctx context.Context, job Job) (*Result, error) {
+	result, err := runJob(ctx, job)
+	return result, noRoom(err, job.Options)
+}
+
+func runJob(ctx context.Context, job Job) (*Result, error) {
 	r, err := start(ctx, job)
 	if err != nil {
 		return nil, err

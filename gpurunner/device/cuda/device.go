@@ -33,7 +33,10 @@ type Device struct {
 	err error
 }
 
-var _ device.Device = (*Device)(nil)
+var (
+	_ device.Device    = (*Device)(nil)
+	_ device.PeakMeter = (*Device)(nil)
+)
 
 const segmentBytes = 64 << 20
 
@@ -114,10 +117,14 @@ func (d *Device) Sync() error {
 	if err := d.driver.synchronize(); err != nil {
 		d.lose(err)
 	}
-	if d.err != nil {
-		return d.err
+	if d.err == nil {
+		d.readFault()
 	}
-	if err := d.readFault(); err != nil {
+	if err := d.err; err != nil {
+		// What is not for ever is reported once: the next job may fit.
+		if !errors.Is(err, ErrLost) {
+			d.err = nil
+		}
 		return err
 	}
 	return d.ctx.Err()
@@ -148,12 +155,15 @@ func (d *Device) Alloc(size int) (device.Buffer, error) {
 
 func (d *Device) take(h *heap, size int) (*buffer, error) {
 	if d.options.Limit > 0 && d.stats.Live+int64(size) > d.options.Limit {
-		return nil, fmt.Errorf("cuda: %w: %s more, %s held of at most %s; lower the batch size or the resolution",
+		return nil, fmt.Errorf("cuda: %w: %s more, %s held of at most %s",
 			device.ErrOutOfMemory, mib(int64(size)), mib(d.stats.Live), mib(d.options.Limit))
 	}
 	b, err := h.alloc(size)
+	if errors.Is(err, device.ErrOutOfMemory) && d.memory.trim()+d.frozen.trim() > 0 { // what another heap kept
+		b, err = h.alloc(size)
+	}
 	if errors.Is(err, device.ErrOutOfMemory) {
-		return nil, fmt.Errorf("cuda: %w, %s are held by this process on %s; lower the batch size or the resolution",
+		return nil, fmt.Errorf("cuda: %w, %s are held by this process on %s",
 			err, mib(d.stats.Live), d.info.Name)
 	}
 	if err != nil {
@@ -179,6 +189,9 @@ func (d *Device) Release(b device.Buffer) {
 // Stats implements device.Memory.
 func (d *Device) Stats() device.Stats { return d.stats }
 
+// ResetPeak implements device.PeakMeter.
+func (d *Device) ResetPeak() { d.stats.Peak = d.stats.Live }
+
 // temp is memory for the length of one call: the caller releases it once its
 // kernels are launched. It returns nil after a failure, which Sync reports.
 func (d *Device) temp(bytes int) *buffer {
@@ -198,16 +211,15 @@ func (d *Device) clearFault() {
 }
 
 // readFault reports a row outside its table, which comes from data.
-func (d *Device) readFault() error {
+func (d *Device) readFault() {
 	var host [16]byte
 	if err := d.stage.down(&d.driver, host[:], d.fault.address); err != nil {
 		d.lose(err)
-		return d.err
+		return
 	}
 	if binary.LittleEndian.Uint32(host[:]) == 0 {
-		return nil
+		return
 	}
 	d.clearFault()
 	d.fail(fmt.Errorf("cuda: row %d of a table of %d rows", int32(binary.LittleEndian.Uint32(host[4:])), int32(binary.LittleEndian.Uint32(host[8:]))))
-	return d.err
 }

@@ -27,7 +27,8 @@
 //
 // # Failing
 //
-// Out of memory is an error of one Alloc, and the device goes on. A kernel that
+// Out of memory is an error of one Alloc, or, within an operation, of the next
+// Sync, and the device goes on. A kernel that
 // fails, or a GPU that is gone, poisons the context: every later Sync returns
 // [ErrLost], and the process must end.
 //

@@ -122,7 +122,7 @@ func TestErrOutOfMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = d.Alloc(700 << 10)
-	if !errors.Is(err, device.ErrOutOfMemory) || !strings.Contains(err.Error(), "lower the batch size") {
+	if !errors.Is(err, device.ErrOutOfMemory) || !strings.Contains(err.Error(), "MiB are free") {
 		t.Fatalf("Alloc of more than there is: %v", err)
 	}
 	if err := d.Sync(); err != nil {
@@ -144,6 +144,9 @@ func TestErrOutOfMemory(t *testing.T) {
 	d.ConvBack(x.Slice(0, 64*64*20), x.Slice(0, 128*128*2), w, g, 0)
 	if err := d.Sync(); !errors.Is(err, device.ErrOutOfMemory) || errors.Is(err, ErrLost) {
 		t.Errorf("Sync after an operation without room: %v", err)
+	}
+	if err := d.Sync(); err != nil {
+		t.Errorf("a second Sync: %v; the next job may fit", err)
 	}
 	d.Thaw(w)
 	d.Release(out.Buf)
@@ -189,6 +192,9 @@ func TestErrRow(t *testing.T) {
 	d.Gather(y.Matrix(1, 3), table.Matrix(4, 3), ids)
 	if err := d.Sync(); err == nil || !strings.Contains(err.Error(), "row 4 of a table of 4 rows") {
 		t.Errorf("Sync: %v", err)
+	}
+	if err := d.Sync(); err != nil {
+		t.Errorf("a second Sync: %v", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/lowrank/lowrank/gpurunner/device"
 )
@@ -11,7 +12,7 @@ var (
 	ErrNotBuilt = errors.New("cuda: this binary was built without CUDA; use gpurunner-cuda, or --device cpu")
 	// ErrLost is wrapped by errors after which the process must end: a kernel
 	// failed or the GPU is gone, and the driver accepts nothing more.
-	ErrLost = errors.New("cuda: the GPU no longer answers; end this process and start another")
+	ErrLost = fmt.Errorf("cuda: the GPU no longer answers; end this process and start another (%w)", device.ErrLost)
 	// ErrUnusable is wrapped by New where there is no GPU, or none that can be
 	// used.
 	ErrUnusable = errors.New("cuda: no usable GPU")
