@@ -26,6 +26,8 @@ type faultProxy struct {
 	chance *rand.Rand
 	off    bool
 	counts map[string]int
+
+	fetches, inFlight, mostInFlight int // of base models' files
 }
 
 func newFaultProxy(t *testing.T, target string, seed uint64) *faultProxy {
@@ -104,11 +106,55 @@ func (p *faultProxy) serve(w http.ResponseWriter, r *http.Request, next http.Han
 		return
 	case target == "" && r.Method == http.MethodPut && p.happens("slow put", 0.1):
 		p.pause(400 * time.Millisecond)
+	case r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/bases/"):
+		defer p.fetching()()
+		if p.first(r.URL.Path) {
+			cut(w, again)
+			return
+		}
 	}
 	if action == "SendMessage" {
 		p.pause(40 * time.Millisecond) // changes places with others
 	}
 	again(w)
+}
+
+// fetching counts how many fetches of base models' files there are, and how many
+// at once, until what it returns is called.
+func (p *faultProxy) fetching() func() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fetches++
+	p.inFlight++
+	p.mostInFlight = max(p.mostInFlight, p.inFlight)
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.inFlight--
+	}
+}
+
+// first reports whether this is the first fetch of a path.
+func (p *faultProxy) first(path string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.counts["answer cut: "+path] > 0 {
+		return false
+	}
+	p.counts["answer cut: "+path]++
+	return true
+}
+
+// cut sends half of the answer and breaks the connection.
+func cut(w http.ResponseWriter, answer func(http.ResponseWriter)) {
+	whole := httptest.NewRecorder()
+	answer(whole)
+	for name, values := range whole.Header() {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(whole.Code)
+	_, _ = w.Write(whole.Body.Bytes()[:whole.Body.Len()/2]) // the client may be gone
+	panic(http.ErrAbortHandler)
 }
 
 // throttle answers as each service says that it is asked too much.

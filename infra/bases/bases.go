@@ -22,13 +22,17 @@ type Base struct {
 
 // File is one file of a base.
 type File struct {
-	Path   string `json:"path"` // inside the base's folder, with slashes
-	Size   int64  `json:"size"` // bytes
-	SHA256 string `json:"sha256"`
+	Path   string   `json:"path"` // inside the base's folder, with slashes
+	Size   int64    `json:"size"` // bytes
+	SHA256 string   `json:"sha256"`
+	Pieces []string `json:"pieces"` // SHA-256 of each pieceSize bytes, the last may have fewer
 }
 
-// blobKey is where a file's bytes are, whatever bases it belongs to.
-func blobKey(f File) string { return "bases/" + f.SHA256 }
+// pieceSize is how many bytes of a file are stored, and fetched, as one blob.
+const pieceSize = 32 << 20
+
+// blobKey is where a piece is, whatever files it belongs to.
+func blobKey(sha256 string) string { return "bases/" + sha256 }
 
 const collection = "bases"
 
@@ -135,7 +139,7 @@ func (s Store) put(ctx context.Context, b Base, version int64) error {
 	return err
 }
 
-// Remove forgets a base and removes the files that no other base has.
+// Remove forgets a base and removes the pieces that no other base has.
 func (s Store) Remove(ctx context.Context, name string) error {
 	gone, err := s.Get(ctx, name)
 	if err != nil {
@@ -151,15 +155,19 @@ func (s Store) Remove(ctx context.Context, name string) error {
 	used := map[string]bool{}
 	for _, b := range rest {
 		for _, f := range b.Files {
-			used[f.SHA256] = true
+			for _, piece := range f.Pieces {
+				used[piece] = true
+			}
 		}
 	}
 	for _, f := range gone.Files {
-		if used[f.SHA256] {
-			continue
-		}
-		if err := s.Blobs.Delete(ctx, blobKey(f)); err != nil {
-			return err
+		for _, piece := range f.Pieces {
+			if used[piece] {
+				continue
+			}
+			if err := s.Blobs.Delete(ctx, blobKey(piece)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/infra"
@@ -54,9 +56,16 @@ func read(t *testing.T, path string) string {
 	return string(b)
 }
 
+// noise is a file that repeats nowhere.
+func noise(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(b) // never fails
+	return string(b)
+}
+
 func TestAddAndFetch(t *testing.T) {
 	s, _ := open(t)
-	weights := strings.Repeat("weights ", 9<<20) // 72 MB: more than two ranges
+	weights := noise(72 << 20) // three pieces
 	dir := folder(t, map[string]string{
 		"model_index.json": "{}", "unet/model.safetensors": weights, "text/model.safetensors": "text",
 		"unet/model.bin": "left out", ".git/config.json": "left out", "README.md": "left out",
@@ -106,7 +115,7 @@ func TestAddIsSentOnce(t *testing.T) {
 		must(t, s.Add(t.Context(), events.BaseLimits{Name: name}, dir, false, nil))
 	}
 	if n := puts.n.Load(); n != 2 {
-		t.Errorf("%d files were sent, want 2: the same content once", n)
+		t.Errorf("%d pieces were sent, want 2: the same content once", n)
 	}
 	must(t, s.Remove(t.Context(), "one"))
 	if _, err := s.Fetch(t.Context(), "two", t.TempDir()); err != nil {
@@ -120,14 +129,67 @@ func TestAddIsSentOnce(t *testing.T) {
 	}
 }
 
+// TestAddGoesOn cuts an Add off: nothing of the base is seen, and the next Add
+// sends what was missing.
+func TestAddGoesOn(t *testing.T) {
+	s, p := open(t)
+	blobs := &countingBlobs{Blobs: p.Blobs, most: 2}
+	s.Blobs = blobs
+	dir := folder(t, map[string]string{"a.safetensors": noise(130 << 20)}) // five pieces
+	if err := s.Add(t.Context(), events.BaseLimits{Name: "sd"}, dir, false, nil); !errors.Is(err, errCut) {
+		t.Fatalf("got %v from an Add that was cut off", err)
+	}
+	if _, err := s.Get(t.Context(), "sd"); !errors.Is(err, infra.ErrNotFound) {
+		t.Errorf("got %v for a base of which a part is there, want not found", err)
+	}
+	blobs.most = 100
+	sent := blobs.n.Load()
+	must(t, s.Add(t.Context(), events.BaseLimits{Name: "sd"}, dir, false, nil))
+	if n := blobs.n.Load() - sent; n != 3 {
+		t.Errorf("the second Add sent %d pieces, want the 3 that were missing", n)
+	}
+	if _, err := s.Fetch(t.Context(), "sd", t.TempDir()); err != nil {
+		t.Error(err)
+	}
+}
+
+var errCut = errors.New("cut off")
+
+// countingBlobs takes most puts, counts them, and fails the rest.
 type countingBlobs struct {
 	infra.Blobs
-	n atomic.Int32
+	n    atomic.Int32
+	most int32 // 0 is no limit
 }
 
 func (c *countingBlobs) Put(ctx context.Context, key string, body io.Reader, o infra.PutOptions) (infra.BlobInfo, error) {
-	c.n.Add(1)
-	return c.Blobs.Put(ctx, key, body, o)
+	if n := c.n.Add(1); c.most > 0 && n > c.most {
+		c.n.Add(-1)
+		return infra.BlobInfo{}, errCut
+	}
+	return c.Blobs.Put(context.WithoutCancel(ctx), key, body, o) // what is under way when another fails comes through
+}
+
+// TestFetchCleansUp: what a killed runner left goes, what another one is at stays.
+func TestFetchCleansUp(t *testing.T) {
+	s, _ := open(t)
+	must(t, s.Add(t.Context(), events.BaseLimits{Name: "sd"}, folder(t, map[string]string{"a.safetensors": "x"}), false, nil))
+	cache := t.TempDir()
+	old, young := filepath.Join(cache, "files", "part-1"), filepath.Join(cache, "files", "part-2")
+	must(t, os.MkdirAll(filepath.Dir(old), 0o700))
+	for _, path := range []string{old, young} {
+		must(t, os.WriteFile(path, nil, 0o600))
+	}
+	long := time.Now().Add(-2 * time.Hour)
+	must(t, os.Chtimes(old, long, long))
+	_, err := s.Fetch(t.Context(), "sd", cache)
+	must(t, err)
+	if _, err := os.Stat(old); err == nil {
+		t.Error("an old part stayed")
+	}
+	if _, err := os.Stat(young); err != nil {
+		t.Error("a young part went")
+	}
 }
 
 func TestFetchChecksTheHash(t *testing.T) {
@@ -136,7 +198,7 @@ func TestFetchChecksTheHash(t *testing.T) {
 	must(t, s.Add(t.Context(), events.BaseLimits{Name: "sd"}, dir, false, nil))
 	b, err := s.Get(t.Context(), "sd")
 	must(t, err)
-	if _, err := p.Blobs.Put(t.Context(), "bases/"+b.Files[0].SHA256, bytes.NewReader([]byte("evil")), infra.PutOptions{}); err != nil {
+	if _, err := p.Blobs.Put(t.Context(), "bases/"+b.Files[0].Pieces[0], bytes.NewReader([]byte("evil")), infra.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	cache := t.TempDir()

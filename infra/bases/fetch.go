@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -18,10 +19,12 @@ import (
 )
 
 const (
-	// rangeSize is how many bytes are asked for at once. One connection to S3 gives
-	// some 90 MB a second; several saturate a machine's link.
-	rangeSize = 32 << 20
-	ranges    = 8 // on their way together
+	// fetches is how many pieces are on their way together. One connection to S3
+	// gives some 90 MB a second; several saturate a machine's link.
+	fetches = 8
+	// stale is the age from which an unfinished download is what a runner left that
+	// was killed.
+	stale = time.Hour
 )
 
 // Fetch makes the base's files lie under dir, which may be shared by several
@@ -77,9 +80,13 @@ func (s Store) fetch(ctx context.Context, f File, cache, place string) error {
 	return err
 }
 
-// download writes the file beside its place, in parallel ranges, checks it and
-// moves it there.
+// download writes the file beside its place, several pieces at a time, checks it
+// and moves it there.
 func (s Store) download(ctx context.Context, f File, place string) (err error) {
+	if int64(len(f.Pieces)) != (f.Size+pieceSize-1)/pieceSize {
+		return fmt.Errorf("%d pieces cannot be %d bytes; add the base again", len(f.Pieces), f.Size)
+	}
+	clean(filepath.Dir(place))
 	part, err := os.CreateTemp(filepath.Dir(place), "part-*")
 	if err != nil {
 		return err
@@ -91,9 +98,10 @@ func (s Store) download(ctx context.Context, f File, place string) (err error) {
 	}()
 	defer part.Close()
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(ranges)
-	for at := int64(0); at < f.Size; at += rangeSize {
-		group.Go(func() error { return s.copyRange(ctx, f, part, at, min(rangeSize, f.Size-at)) })
+	group.SetLimit(fetches)
+	for i, piece := range f.Pieces {
+		at := int64(i) * pieceSize
+		group.Go(func() error { return s.copyPiece(ctx, blobKey(piece), part, at, min(pieceSize, f.Size-at)) })
 	}
 	if err := group.Wait(); err != nil {
 		return err
@@ -114,28 +122,46 @@ func (s Store) download(ctx context.Context, f File, place string) (err error) {
 	return os.Rename(part.Name(), place)
 }
 
-// copyRange fetches n bytes from at. A connection that breaks is tried again from
-// where it broke.
-func (s Store) copyRange(ctx context.Context, f File, part *os.File, at, n int64) error {
-	var err error
-	for tries := 0; tries < 5 && n > 0; tries++ {
-		var blob *infra.Blob
-		if blob, err = s.Blobs.Get(ctx, blobKey(f), infra.GetOptions{Offset: at, Length: n}); err != nil {
-			if infra.Retryable(err) {
-				continue
-			}
+// copyPiece fetches a piece of n bytes to part, from at. A connection that breaks
+// is tried again from where it broke, until several in a row bring nothing.
+func (s Store) copyPiece(ctx context.Context, key string, part *os.File, at, n int64) error {
+	for got, failures := int64(0), 0; got < n; {
+		more, err := s.copySome(ctx, key, io.NewOffsetWriter(part, at+got), got, n-got)
+		switch got += more; {
+		case got == n:
+			return nil
+		case more > 0:
+			failures = 0
+			continue
+		case err == nil:
+			return io.ErrUnexpectedEOF
+		case !infra.Retryable(err) || failures == 5:
 			return err
 		}
-		var got int64
-		got, err = io.Copy(io.NewOffsetWriter(part, at), io.LimitReader(blob.Body, n))
-		blob.Body.Close()
-		at, n = at+got, n-got
-		if err == nil && got == 0 {
-			err = io.ErrUnexpectedEOF
+		failures++
+		if err := infra.Sleep(ctx, infra.SystemClock{}, time.Duration(failures)*100*time.Millisecond); err != nil {
+			return err
 		}
 	}
-	if n > 0 {
-		return err
-	}
 	return nil
+}
+
+// copySome copies up to n bytes of a blob to w, from offset.
+func (s Store) copySome(ctx context.Context, key string, w io.Writer, offset, n int64) (int64, error) {
+	blob, err := s.Blobs.Get(ctx, key, infra.GetOptions{Offset: offset, Length: n})
+	if err != nil {
+		return 0, err
+	}
+	defer blob.Body.Close()
+	return io.Copy(w, io.LimitReader(blob.Body, n))
+}
+
+// clean removes what runners left in the cache that were killed.
+func clean(cache string) {
+	left, _ := filepath.Glob(filepath.Join(cache, "part-*")) // the pattern is right
+	for _, path := range left {
+		if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) > stale {
+			_ = os.Remove(path) // another runner may have been quicker
+		}
+	}
 }

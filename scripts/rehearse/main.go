@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/lowrank/lowrank/infra/aws/emulator"
@@ -26,6 +27,7 @@ func main() {
 	log.SetFlags(0)
 	keep := flag.String("keep", "", "folder to work in, kept (default: a temporary one)")
 	withClients := flag.Bool("clients", false, "run the client scripts against the stack, too")
+	skip := flag.String("skip", "", "steps to leave out, by comma: functions, limits, jobs, poison")
 	prebuilt := flag.Bool("prebuilt", false, "take functions and binaries in bin/ as they are")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -33,7 +35,7 @@ func main() {
 	ctx, cancel := context.WithTimeout(ctx, 25*time.Minute)
 	defer cancel()
 	begun := time.Now()
-	if err := rehearse(ctx, *keep, *prebuilt, *withClients); err != nil {
+	if err := rehearse(ctx, *keep, *prebuilt, *withClients, strings.Split(*skip, ",")); err != nil {
 		log.Printf("FAILED after %.0f s: %v", time.Since(begun).Seconds(), err)
 		os.Exit(1)
 	}
@@ -60,7 +62,7 @@ func (r *rehearsal) say(format string, args ...any) {
 	log.Printf("[%5.1f s] %s", time.Since(r.begun).Seconds(), fmt.Sprintf(format, args...))
 }
 
-func rehearse(ctx context.Context, keep string, prebuilt, withClients bool) (err error) {
+func rehearse(ctx context.Context, keep string, prebuilt, withClients bool, skip []string) (err error) {
 	root, err := emulator.Root()
 	if err != nil {
 		return err
@@ -124,6 +126,10 @@ func rehearse(ctx context.Context, keep string, prebuilt, withClients bool) (err
 		steps = slices.Insert(steps, len(steps)-2, step{"clients", r.clients})
 	}
 	for _, step := range steps {
+		if slices.Contains(skip, step.name) {
+			r.say("LEFT OUT: %s", step.name)
+			continue
+		}
 		if err := step.do(ctx); err != nil {
 			r.stopAgent()
 			return fmt.Errorf("%s: %w\n%s", step.name, err, r.lastLogs())
