@@ -3,6 +3,7 @@
 package servicetest
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/lowrank/lowrank/events"
 )
 
 // A full disk: a sentence, nothing half written, and all goes on when there is
@@ -38,8 +41,23 @@ func TestDiskFull(t *testing.T) {
 			t.Fatal(err)
 		}
 		n := int64(fs.Bavail)*fs.Bsize - left
-		if err := os.WriteFile(filler, make([]byte, n), 0o600); err != nil {
+		// The service writes meanwhile: then less than n fits, and the disk is full as well.
+		if err := os.WriteFile(filler, make([]byte, n), 0o600); err != nil && !errors.Is(err, syscall.ENOSPC) {
 			t.Fatal(err)
+		}
+	}
+	// keep gives back so much of the filler that so many bytes are left.
+	keep := func(t *testing.T, left int64) {
+		t.Helper()
+		var fs syscall.Statfs_t
+		info, err := os.Stat(filler)
+		if err := errors.Join(err, syscall.Statfs(disk, &fs)); err != nil {
+			t.Fatal(err)
+		}
+		if more := left - int64(fs.Bavail)*fs.Bsize; more > 0 {
+			if err := os.Truncate(filler, info.Size()-more); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	free := func(t *testing.T) {
@@ -102,10 +120,12 @@ func TestDiskFull(t *testing.T) {
 		s := serve(t, filepath.Join(disk, "training"), "")
 		id := s.train(20, 100).ID
 		s.atStep(id, 1, 20)
-		fill(t, 128<<10) // for the records, and not for the concept
+		const room = 128 << 10 // for the records, and not for the concept
+		fill(t, room)
 		p := s.get(id)
 		for ; !p.Status.Terminal(); p = s.get(id) {
 			s.alive()
+			keep(t, room) // the database's log grows with each beat
 			time.Sleep(50 * time.Millisecond)
 		}
 		if !strings.Contains(deref(p.Error), "disk is full") {
@@ -120,6 +140,33 @@ func TestDiskFull(t *testing.T) {
 			if left := entries(t, dir); len(left) > 0 {
 				t.Errorf("left in %s: %q", dir, left)
 			}
+		}
+		s.stop()
+		if err := os.RemoveAll(s.dir); err != nil {
+			t.Fatal(err)
+		}
+	})
+	// Not even a record can be written: the job stays, and goes on with room again.
+	t.Run("NoRoomAtAll", func(t *testing.T) {
+		s := serve(t, filepath.Join(disk, "none"), "")
+		id := s.train(20, 60).ID
+		s.atStep(id, 1, 20)
+		fill(t, 0)
+		for !strings.Contains(s.log.String(), "no space left") && !strings.Contains(s.log.String(), "is full") {
+			s.alive()
+			time.Sleep(50 * time.Millisecond)
+		}
+		if p := s.get(id); p.Status.Terminal() {
+			t.Errorf("without room for a word it ended: %s %q", p.Status, deref(p.Error))
+		}
+		free(t)
+		p := s.get(id)
+		for ; !p.Status.Terminal(); p = s.get(id) {
+			s.alive()
+			time.Sleep(50 * time.Millisecond)
+		}
+		if p.Status != events.Succeeded && !strings.Contains(deref(p.Error), "disk is full") {
+			t.Errorf("%s %q", p.Status, deref(p.Error))
 		}
 		s.stop()
 		if err := os.RemoveAll(s.dir); err != nil {
