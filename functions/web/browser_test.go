@@ -3,11 +3,13 @@ package web_test
 import (
 	"archive/zip"
 	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"image"
 	"image/png"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -18,8 +20,10 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/functions/api/apitest"
 	"github.com/lowrank/lowrank/infra"
+	"github.com/lowrank/lowrank/infra/predictions"
 )
 
 var screens = flag.String("screens", "", "folder that the browser tests put pictures of the pages into")
@@ -42,7 +46,7 @@ func TestBrowser(t *testing.T) {
 
 	t.Run("TrainDrawCombine", func(t *testing.T) {
 		p := in(t, desktop)
-		trainDrawCombine(t, p, zipFile, "/replicate/lora-training", nil)
+		trainDrawCombine(t, p, zipFile, "/replicate/lora-training", nil, false)
 	})
 
 	t.Run("PicturesBecomeAZip", func(t *testing.T) {
@@ -104,7 +108,7 @@ func TestBrowser(t *testing.T) {
 		if p.path() != where || !eval[bool](p, `["processing", "succeeded"].includes(document.querySelector("[data-panel]").dataset.status)`) {
 			t.Errorf("after the reload: %s", p.state())
 		}
-		p.until("it is done", `document.querySelector(".made")`)
+		p.until("it is done", `document.querySelector(".made:not(.waiting)")`)
 		p.to("/replicate/lora")
 		p.fill("#in-prompt", "a draft")
 		p.to("/replicate/lora/api")
@@ -233,6 +237,74 @@ func TestBrowser(t *testing.T) {
 		p.until("Escape keeps it", `!document.querySelector("dialog")`)
 	})
 
+	t.Run("KeyboardOnly", func(t *testing.T) {
+		p := in(t, desktop)
+		p.to("/replicate/lora-training")
+		p.tabTo("#in-instance_data")
+		p.attach("#in-instance_data", zipFile) // the system's dialog is no page
+		p.until("the zip has arrived", `document.querySelector("[name=instance_data]").value !== ""`)
+		p.tabTo("[name=task]:checked")
+		p.run(chromedp.KeyEvent(kb.ArrowRight), chromedp.KeyEvent(kb.ArrowRight))
+		if got := eval[string](p, `document.querySelector("[name=task]:checked").value`); got != "style" {
+			t.Errorf("the arrows chose %q", got)
+		}
+		p.tabTo("form.inputs button[type=submit]")
+		p.run(chromedp.KeyEvent("\r"))
+		p.until("the result has the focus", `document.querySelector("[data-panel]") && document.querySelector("#result").contains(document.activeElement)`)
+		p.until("it is done", `document.querySelector(".made:not(.waiting)")`)
+		p.tabTo(".made a.primary")
+		eval[bool](p, `window.old = true`)
+		p.run(chromedp.KeyEvent("\r"))
+		p.until("the form to draw with it", `!window.old && document.querySelector(".chosen li")`)
+		p.ready()
+		p.tabTo("#in-prompt")
+		p.tabTo(".chosen .token")
+		p.run(chromedp.KeyEvent("\r"))
+		p.until("the token goes into the prompt", `document.activeElement.id === "in-prompt" && document.activeElement.value.split("<1>").length === 3`)
+		p.tabTo("form.inputs button[type=submit]")
+		p.run(chromedp.KeyEvent(" "))
+		p.until("it is drawn", `document.querySelector("[data-panel]")?.dataset.status === "succeeded"`)
+		p.tabTo("[data-delete]")
+	})
+
+	t.Run("LogAndWebhookStayText", func(t *testing.T) {
+		s := start(t, apitest.Options{Idle: true})
+		const evil = `<img src=x onerror=window.hit=1><script>window.hit=1</script></pre></dd>`
+		a := s.browser().do("POST", "/v1/models/replicate/lora-training/predictions", http.Header{"Authorization": {"Bearer " + s.token}, "Content-Type": {"application/json"}},
+			strings.NewReader(`{"input":{"instance_data":"https://a.example/a.zip"},"webhook":"https://a.example/<img/src=x/onerror=window.hit=1>"}`))
+		var made events.Prediction
+		if err := json.Unmarshal([]byte(a.body), &made); err != nil || a.status != http.StatusCreated {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		run, err := predictions.New(s.svc.Ports).Start(t.Context(), made.ID, time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run.Log(evil + "\n")
+		if err := run.Beat(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		p := open(t, browser, s.url, desktop, nil)
+		p.signIn(s.token)
+		p.to("/predictions/" + string(made.ID))
+		run.Log("\"'" + evil + "\n") // comes through live.js
+		if err := run.Beat(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		p.until("the log has both lines", `document.querySelector(".log").textContent.split("</dd>").length === 3`)
+		if err := run.Fail(t.Context(), evil); err != nil {
+			t.Fatal(err)
+		}
+		p.until("it has failed, and says why", `document.querySelector(".detail.failed")?.textContent.includes("<script>")`)
+		if !eval[bool](p, `[...document.querySelectorAll(".settings dd")].some((d) => d.textContent.includes("<img"))`) {
+			t.Error("the webhook's URL is not shown as text")
+		}
+		p.to("/predictions")
+		if eval[bool](p, `window.hit === 1`) {
+			t.Error("a text ran")
+		}
+	})
+
 	t.Run("TextStaysText", func(t *testing.T) {
 		p := in(t, desktop)
 		const evil = `</textarea><img src=x onerror="window.hit=1"><script>window.hit=1</script>"'<b>`
@@ -256,7 +328,7 @@ func TestBrowser(t *testing.T) {
 		p.attach("#in-instance_data", name)
 		p.until("it has arrived", `document.querySelector("[name=instance_data]").value !== ""`)
 		p.click("form.inputs button[type=submit]")
-		p.until("it is done", `document.querySelector(".made")`)
+		p.until("it is done", `document.querySelector(".made:not(.waiting)")`)
 		p.to("/predictions")
 		if eval[bool](p, `window.hit === 1`) {
 			t.Error("the file's name ran")
@@ -272,7 +344,7 @@ func TestBrowser(t *testing.T) {
 		eval[bool](p, `(window.real = window.fetch, window.fetch = () => Promise.reject(new TypeError("no network")), true)`)
 		p.until("it says so", `document.querySelector("[data-lost]").textContent.startsWith("The connection is lost")`)
 		eval[bool](p, `(window.fetch = window.real, true)`)
-		p.until("it goes on", `document.querySelector(".made") && document.querySelector("[data-lost]").hidden`)
+		p.until("it goes on", `document.querySelector(".made:not(.waiting)") && document.querySelector("[data-lost]").hidden`)
 	})
 
 	t.Run("WithoutScripts", func(t *testing.T) {
@@ -327,8 +399,8 @@ func TestBrowser(t *testing.T) {
 }
 
 // trainDrawCombine goes the way of the issue: drop a zip, watch, see the concept, draw with it, combine two. set
-// changes the form of the training before it is sent.
-func trainDrawCombine(t *testing.T, p *tab, zipFile, trainer string, set func()) {
+// changes the form of the training before it is sent; previews says that it draws some.
+func trainDrawCombine(t *testing.T, p *tab, zipFile, trainer string, set func(), previews bool) {
 	p.to(trainer)
 	p.shot("train")
 	p.attach("#in-instance_data", zipFile)
@@ -345,11 +417,19 @@ func trainDrawCombine(t *testing.T, p *tab, zipFile, trainer string, set func())
 	if !eval[bool](p, `document.querySelector("[data-part=log]").textContent.includes("%|")`) {
 		t.Error("no log while it runs")
 	}
-	p.until("its percentage stands in the title, or it is done", `/^\d+ % · /.test(document.title) || document.querySelector(".made")`)
+	p.until("its percentage stands in the title, or it is done", `/^\d+ % · /.test(document.title) || document.querySelector(".made:not(.waiting)")`)
+	if previews {
+		p.until("a preview is there while it runs, and places for others", `document.querySelector(".previews a img")?.naturalWidth > 0 && document.querySelector(".previews .blank") && document.querySelector("[data-panel]").dataset.status === "processing"`)
+		p.until("the loss is drawn while it runs", `document.querySelector(".chart .smooth") && document.querySelector("[data-panel]").dataset.status === "processing"`)
+		p.axe("the page of a training under way")
+	}
 	p.shot("training")
-	p.until("the concept is there", `document.querySelector(".made")`)
-	p.settled("the training's page", 0.1) // the concept comes above the log
+	p.until("the concept is there", `document.querySelector(".made:not(.waiting)")`)
+	p.settled("the training's page", 0)
 	p.axe("the training's page")
+	if previews && !eval[bool](p, `!document.querySelector(".previews .blank") && document.querySelectorAll(".previews img").length >= 2 && document.querySelector(".made .thumb img").naturalWidth > 0 && Boolean(document.querySelector('.chart a[download="loss.csv"]'))`) {
+		t.Error("after the training previews, the picture of the concept or its losses are not there")
+	}
 	p.shot("trained")
 	name := eval[string](p, `document.querySelector(".made h2").textContent`)
 	if name != "neon-sign" {
@@ -364,7 +444,7 @@ func trainDrawCombine(t *testing.T, p *tab, zipFile, trainer string, set func())
 	p.click("form.inputs button[type=submit]")
 	p.until("both pictures are there", `document.querySelectorAll(".pictures img").length === 2 && [...document.querySelectorAll(".pictures img")].every((i) => i.complete && i.naturalWidth > 0)`)
 	p.until("it is done", `document.querySelector("[data-panel]").dataset.status === "succeeded"`)
-	p.settled("the pictures' page", 0.02) // what the state says grows and shrinks
+	p.settled("the pictures' page", 0)
 	p.axe("the pictures' page")
 	p.shot("drawn")
 

@@ -18,6 +18,7 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
 // chromium finds the browser, or ends the test. LOWRANK_CHROMIUM names another one.
@@ -246,6 +247,18 @@ func (p *tab) attach(selector string, files ...string) {
 	p.run(chromedp.SetUploadFiles(chromedp.CSS(selector), files))
 }
 
+// tabTo presses the Tab key until the focus is where a selector says, as someone without a mouse does.
+func (p *tab) tabTo(selector string) {
+	p.Helper()
+	for range 80 {
+		p.run(chromedp.KeyEvent(kb.Tab))
+		if eval[bool](p, fmt.Sprintf(`document.activeElement.matches(%q)`, selector)) {
+			return
+		}
+	}
+	p.Fatalf("the Tab key does not lead to %s\n%s", selector, p.state())
+}
+
 // path is where the tab is.
 func (p *tab) path() string { return eval[string](p, "location.pathname + location.search") }
 
@@ -275,6 +288,9 @@ func (p *tab) settled(where string, most float64) {
 	}
 	if wide := eval[int](p, "document.scrollingElement.scrollWidth - innerWidth"); wide > 0 {
 		p.Errorf("%s: %d pixels wider than the window: %s", where, wide, eval[string](p, `[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".scroll, .tabs, nav, pre, .previews")).slice(0, 5).map(e => e.tagName + "." + e.className).join(", ")`))
+	}
+	if others := eval[[]string](p, `performance.getEntriesByType("resource").map((e) => e.name).filter((u) => /^[a-z]+:\/\//.test(u) && new URL(u).origin !== location.origin)`); len(others) > 0 {
+		p.Errorf("%s: it asks other hosts: %v", where, others)
 	}
 	if refused := eval[[]string](p, "window.refused"); len(refused) > 0 {
 		p.Errorf("%s: the policy refused %v", where, refused)

@@ -20,7 +20,8 @@ type panel struct {
 	Live     bool
 	Poll     int // milliseconds until it is worth asking again; 0: never
 	State    string
-	Detail   string
+	Detail   string // of a job that has ended
+	Wait     string // what it waits for
 	Percent  int
 	Stage    string
 	Count    string // 120 of 300
@@ -121,9 +122,9 @@ func (p *panel) setState(j *events.Job, log string) {
 	switch j.Status {
 	case events.Starting:
 		p.State, p.Poll = "In line", 700
-		p.Detail = "A runner takes it as soon as one is free."
+		p.Wait = "A runner takes it as soon as one is free."
 		if j.WaitsFor != "" {
-			p.State, p.Detail = "Waiting for the upload", "It starts by itself when the zip has arrived."
+			p.State, p.Wait = "Waiting for the upload", "It starts by itself when the zip has arrived."
 		}
 	case events.Processing:
 		p.State, p.Poll = "Running", 600

@@ -25,6 +25,9 @@ type page struct {
 	Data    any
 }
 
+// trash is the way to delete what a card shows.
+type trash struct{ Path, Name string }
+
 // At reports whether the page is the one at a path, or below it: the navigation marks it.
 func (p page) At(path string) bool {
 	here, _, _ := strings.Cut(p.Path, "?")
@@ -36,6 +39,7 @@ var templates = sync.OnceValue(func() map[string]*template.Template {
 	shared := template.Must(template.New("").Funcs(template.FuncMap{
 		"asset": assetURL, "ago": ago, "bytes": bytesText, "seconds": secondsText, "lower": strings.ToLower,
 		"plural": plural, "part": func(p page, data any) page { p.Data = data; return p }, "add": func(a, b int) int { return a + b },
+		"trash": func(path, name string) trash { return trash{path, name} },
 	}).ParseFS(templateFiles, "templates/layout.html", "templates/parts/*.html"))
 	all := map[string]*template.Template{}
 	entries, err := templateFiles.ReadDir("templates")

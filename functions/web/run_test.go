@@ -241,7 +241,7 @@ func TestPanelOfARunningJob(t *testing.T) {
 		t.Fatal(err)
 	}
 	panel := b.page(path + "/panel")
-	for _, want := range []string{"Learning the token", "50 of 100", "about 5 s left, then the tuning", `value="50"`, `class="smooth"`, "after 50 of 100 steps", `<span class="blank"></span><small>50 %`, "is being trained", `data-status="processing"`, "6 lines"} {
+	for _, want := range []string{"Learning the token", "50 of 100", "about 5 s left, then the tuning", `value="50"`, `class="smooth"`, "after 50 of 100 steps", `<span class="blank"></span><small>50 %`, "In training.", `data-status="processing"`, "6 lines"} {
 		if !strings.Contains(panel, want) {
 			t.Errorf("no %q in\n%s", want, panel)
 		}
@@ -274,7 +274,7 @@ func TestPanelOfARunningJob(t *testing.T) {
 		t.Fatal(err)
 	}
 	panel = b.page(path + "/panel")
-	for _, want := range []string{"after 150 of 150 steps", "0.900", `href="/pbxt/` + job.OutputSecret + `/loss.csv"`, `<text x="66.7%"`, "preview-100.png"} {
+	for _, want := range []string{"over 150 steps", "0.900", `href="/pbxt/` + job.OutputSecret + `/loss.csv"`, `<text x="66.7%"`, "preview-100.png"} {
 		if !strings.Contains(panel, want) {
 			t.Errorf("no %q in\n%s", want, panel)
 		}

@@ -83,17 +83,18 @@ func TestBrowserServe(t *testing.T) {
 	trainer, set := "/replicate/lora-advanced-training", func() {
 		p.pick("[name=use_template][value=style]", "style")
 		eval[bool](p, `(document.querySelector("[name=use_template][value=style]").checked = true)`)
-		p.fill("#in-max_train_steps_ti", "20")
-		p.fill("#in-max_train_steps_tuning", "30")
+		// As many steps as two previews take.
+		p.fill("#in-max_train_steps_ti", "84")
+		p.fill("#in-max_train_steps_tuning", "84")
 		p.fill("#in-gradient_accumulation_steps", "1")
-		p.fill("#in-train_batch_size", "2")
+		p.fill("#in-train_batch_size", "4")
 	}
 	if *screens != "" {
 		trainer, set = "/replicate/lora-training", func() {
 			eval[bool](p, `(document.querySelector("[name=task][value=style]").checked = true)`)
 		}
 	}
-	trainDrawCombine(t, p, zipFile, trainer, set)
+	trainDrawCombine(t, p, zipFile, trainer, set, true)
 	if *screens == "" {
 		return
 	}
@@ -113,7 +114,7 @@ func TestBrowserServe(t *testing.T) {
 		other.signIn(token)
 		other.to("/")
 		other.shot("start-" + name)
-		other.to("/replicate/lora?with=sundown&with=lowie")
+		other.to("/replicate/lora?with=neon-sign&with=lowie")
 		other.shot("draw-" + name)
 		other.to("/predictions")
 		other.shot("predictions-" + name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -87,6 +88,31 @@ func TestSessionStored(t *testing.T) {
 		if strings.Contains(stored, c.Value) || strings.Contains(stored, s.token) {
 			t.Error("the store holds the cookie or the token")
 		}
+	}
+}
+
+// TestManyProcesses: each request may meet another process, as in Lambda. Signing in, forms and the concepts
+// that ship need only the ports.
+func TestManyProcesses(t *testing.T) {
+	s := start(t, apitest.Options{Idle: true})
+	first := s.signedIn(s.token)
+	token := first.forgery()
+	for range 2 {
+		next := s.handler(func(*config) {})
+		here, _ := url.Parse(s.url)
+		there, _ := url.Parse(next.url)
+		next.http.Jar.SetCookies(there, first.http.Jar.Cookies(here))
+		if a := next.post("/replicate/lora", url.Values{"_form": {token}, "prompt": {"a cat"}}); a.status != http.StatusSeeOther {
+			t.Fatalf("a form of another process: got %d\n%s", a.status, a.body)
+		}
+		page := next.page("/replicate/lora?with=dots")
+		address := regexp.MustCompile(`/pbxt/shipped-[^"|]+/dots\.safetensors`).FindString(page)
+		if a := first.get(address); address == "" || a.status != http.StatusOK || len(a.body) != 10 {
+			t.Errorf("the concept that ships: %q gives %d", address, a.status)
+		}
+	}
+	if got := strings.Count(first.page("/predictions"), `<li class="card"`); got != 2 {
+		t.Errorf("the first process shows %d predictions", got)
 	}
 }
 

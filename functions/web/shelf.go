@@ -15,6 +15,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/infra"
@@ -55,6 +56,7 @@ type shelf struct {
 
 	mu        sync.Mutex
 	installed map[string]bool
+	later     time.Time // before then nothing is installed: it has just failed
 }
 
 // openShelf reads index.json and, for each concept, {slug}.safetensors and {slug}.jpg.
@@ -123,13 +125,16 @@ func (v *visit) address(c concept) concept {
 	return c
 }
 
+// installPause is how long after a failure nothing is installed.
+const installPause = time.Minute
+
 // install puts a shipped concept into the store, where runners and the API find it, once a process. What
-// fails is noted and tried again at the next page; drawing with the concept says that it is not there.
+// fails is noted and tried again a while later; drawing with the concept says that it is not there.
 func (v *visit) install(c concept) {
 	s := v.shipped
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.installed[c.ID] {
+	if s.installed[c.ID] || v.jobs.Now().Before(s.later) {
 		return
 	}
 	ctx := context.WithoutCancel(v.Context())
@@ -142,6 +147,7 @@ func (v *visit) install(c concept) {
 	}
 	if err != nil {
 		v.Log.Warn("a concept that ships could not be put into the store", "concept", c.ID, "error", err)
+		s.later = v.jobs.Now().Add(installPause)
 		return
 	}
 	s.installed[c.ID] = true
