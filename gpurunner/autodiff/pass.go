@@ -61,6 +61,7 @@ func Record(ctx context.Context, pool *tensor.Pool, o Options, f func(p *Pass) e
 
 func run(p *Pass, f func(p *Pass) error) (err error) {
 	mark := p.Pool.Mark()
+	p.Step()
 	p.Pool.Device.Bind(p.ctx)
 	defer func() {
 		r := recover()
@@ -92,6 +93,14 @@ func (p *Pass) Recording() bool { return p.tape != nil }
 
 // Device returns the device that the pass runs on.
 func (p *Pass) Device() device.Device { return p.Pool.Device }
+
+// Step tells the device that a step begins or ends here that may come again: see
+// device.Stepper.
+func (p *Pass) Step() {
+	if s, ok := p.Pool.Device.(device.Stepper); ok {
+		s.Step()
+	}
+}
 
 // check leaves the pass when its context is done. Every operation calls it.
 func (p *Pass) check() {

@@ -12,6 +12,13 @@ var ErrOutOfMemory = errors.New("device: out of memory")
 // that fell off the bus, a kernel that failed. The process that used it must end.
 var ErrLost = errors.New("device: lost")
 
+// Stepper is a device that runs work faster which it has seen before.
+type Stepper interface {
+	// Step says that a step begins or ends here: what follows may come again with
+	// the same arguments, memory included.
+	Step()
+}
+
 // PeakMeter is a device whose Stats.Peak can be measured anew, for a job.
 type PeakMeter interface {
 	// ResetPeak makes the peak what is held now.

@@ -128,7 +128,9 @@ func (d *denoiser) evaluate(m, x *tensor.Tensor, e sampler.Eval) error {
 		cond.Timesteps = append(cond.Timesteps, e.Timestep)
 	}
 	sample := autodiff.Constant(in)
+	d.p.Step() // the coefficients before and after lie elsewhere for every evaluation
 	out, err := d.net.Forward(d.p, sample, cond)
+	d.p.Step()
 	sample.Release()
 	if err != nil {
 		return err

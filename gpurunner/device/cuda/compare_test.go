@@ -45,8 +45,10 @@ func newPair(t *testing.T, o Options, kernels string, seed uint64) *pair {
 	}
 	g := open(t, o)
 	t.Cleanup(func() { g.Close(); c.Close() })
-	return &pair{T: t, random: rand.New(rand.NewPCG(seed, 7)), sides: [2]device.Device{g, c}}
+	return &pair{T: t, random: newRandom(seed), sides: [2]device.Device{g, c}}
 }
+
+func newRandom(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 7)) }
 
 // array is one array on both devices.
 type array [2]device.Array

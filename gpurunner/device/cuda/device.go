@@ -24,9 +24,9 @@ type Device struct {
 
 	memory *heap // activations and all else that comes and goes
 	frozen *heap // weights
-	record *heap // while a recording is made: see Record
 	stats  device.Stats
 	stage  stage
+	queue  queue
 	fault  *buffer // i32 [4]: set, row, rows of an index outside its table
 
 	ctx context.Context
@@ -36,6 +36,7 @@ type Device struct {
 var (
 	_ device.Device    = (*Device)(nil)
 	_ device.PeakMeter = (*Device)(nil)
+	_ device.Stepper   = (*Device)(nil)
 )
 
 const segmentBytes = 64 << 20
@@ -67,8 +68,8 @@ func Open(o Options) (*Device, error) {
 		return nil, fmt.Errorf("%w: %w", ErrUnusable, explain("make a stream", err))
 	}
 	d.library = newLibrary(&d.driver, info.Capability)
-	d.memory = &heap{source: &d.driver, segment: segmentBytes, direct: o.Direct}
-	d.frozen = &heap{source: &d.driver, segment: segmentBytes, direct: o.Direct, retired: true}
+	d.memory = &heap{source: direct{d}, segment: segmentBytes, direct: o.Direct}
+	d.frozen = &heap{source: direct{d}, segment: segmentBytes, direct: o.Direct, retired: true}
 	if d.fault, err = d.memory.alloc(16); err != nil {
 		d.Close()
 		return nil, fmt.Errorf("cuda: %w", err)
@@ -88,7 +89,9 @@ func (d *Device) Name() string {
 // Close gives everything back. The device and everything it handed out are dead
 // afterwards.
 func (d *Device) Close() {
+	d.flush()
 	_ = d.driver.synchronize()
+	d.evict(0)
 	if d.fault != nil {
 		d.memory.release(d.fault)
 		d.fault = nil
@@ -111,9 +114,7 @@ func (d *Device) Bind(ctx context.Context) { d.ctx = ctx }
 
 // Sync implements device.Memory.
 func (d *Device) Sync() error {
-	if d.record != nil {
-		panic("cuda: Sync within a recording")
-	}
+	d.flush()
 	if err := d.driver.synchronize(); err != nil {
 		d.lose(err)
 	}
@@ -142,11 +143,7 @@ func (d *Device) lose(err error) { d.fail(fmt.Errorf("%w (%w)", ErrLost, err)) }
 
 // Alloc implements device.Memory.
 func (d *Device) Alloc(size int) (device.Buffer, error) {
-	h := d.memory
-	if d.record != nil {
-		h = d.record
-	}
-	b, err := d.take(h, size)
+	b, err := d.take(d.memory, size)
 	if err != nil {
 		return nil, err
 	}
@@ -204,10 +201,7 @@ func (d *Device) temp(bytes int) *buffer {
 }
 
 func (d *Device) clearFault() {
-	defer d.driver.enter()()
-	if err := cu.MemsetD32Async(cu.DevicePtr(d.fault.address), 0, 4, d.driver.stream); err != nil {
-		d.lose(explain("clear", err))
-	}
+	d.note(opFill32, d.fault.address, 0, 4)
 }
 
 // readFault reports a row outside its table, which comes from data.

@@ -11,7 +11,7 @@
 //     embedded; driver 530 is the first to read it. Machine code for known GPUs
 //     may lie beside it and is preferred.
 //   - Work goes to one stream in the order of the calls. Only Download and Sync
-//     wait. Work is cut by shape alone, nothing uses atomics: the same calls give
+//     wait. What comes again is replayed as CUDA graphs (see queue). Work is cut by shape alone, nothing uses atomics: the same calls give
 //     the same bits.
 //   - Memory comes from a caching heap over large segments (see heap).
 //   - A launch is checked against the signature in the PTX before the driver,

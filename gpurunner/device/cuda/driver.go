@@ -172,6 +172,32 @@ func (d *driver) launchGraph(g *graph) error {
 	return result("replay a recording", C.cuGraphLaunch(g.exec, d.rawStream()))
 }
 
+// event is a place in the stream.
+type event struct{ e C.CUevent }
+
+func (d *driver) newEvent() (event, error) {
+	defer d.enter()()
+	var e event
+	return e, result("make an event", C.cuEventCreate(&e.e, C.CU_EVENT_DISABLE_TIMING))
+}
+
+func (d *driver) destroyEvent(e event) {
+	defer d.enter()()
+	C.cuEventDestroy(e.e)
+}
+
+// record puts an event behind all that is on the stream.
+func (d *driver) record(e event) error {
+	defer d.enter()()
+	return result("record an event", C.cuEventRecord(e.e, d.rawStream()))
+}
+
+// wait waits until the GPU has passed an event.
+func (d *driver) wait(e event) error {
+	defer d.enter()()
+	return result("wait for the GPU", C.cuEventSynchronize(e.e))
+}
+
 func (d *driver) destroyGraph(g *graph) {
 	defer d.enter()()
 	C.cuGraphExecDestroy(g.exec)

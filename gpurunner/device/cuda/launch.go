@@ -57,7 +57,9 @@ type library struct {
 	families  map[string]string         // of kernels
 	loaded    map[string]cu.Module
 	functions map[string]*function
-	machine   func(family string) []byte
+	// loadedFunctions are the same by number.
+	loadedFunctions []*function
+	machine         func(family string) []byte
 }
 
 // function is a kernel that has been loaded.
@@ -65,6 +67,7 @@ type function struct {
 	name      string
 	fn        cu.Function
 	signature kernels.Signature
+	number    int // in loadedFunctions
 	shared    int // bytes of dynamic shared memory it may have
 }
 
@@ -98,8 +101,9 @@ func (l *library) find(name string) (*function, error) {
 	if err != nil {
 		return nil, explain("find kernel "+name, err)
 	}
-	f := &function{name: name, fn: fn, signature: l.modules[family].Entries[name], shared: 48 << 10}
+	f := &function{name: name, fn: fn, signature: l.modules[family].Entries[name], number: len(l.loadedFunctions), shared: 48 << 10}
 	l.functions[name] = f
+	l.loadedFunctions = append(l.loadedFunctions, f)
 	return f, nil
 }
 
@@ -185,11 +189,5 @@ func (d *Device) launchShared(name string, g grid, threads, shared int, args ...
 		}
 		f.shared = shared
 	}
-	for i, a := range args {
-		d.slots.values[i] = a.bits
-	}
-	defer d.driver.enter()()
-	if err := f.fn.Launch(g.x, g.y, g.z, threads, 1, 1, shared, d.driver.stream, d.slots.addresses[:len(args)]); err != nil {
-		d.lose(explain("launch of kernel "+name, err))
-	}
+	d.noteLaunch(f, g, threads, shared, args)
 }

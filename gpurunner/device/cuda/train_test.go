@@ -58,7 +58,8 @@ func trainTiny(t *testing.T, dev device.Device) (train.Curve, []byte) {
 }
 
 // TestTrainingRun trains on the processor and on the GPU, in float32 and in
-// bf16: the curves agree, and the same run gives the same bytes.
+// bf16: the curves agree, and the same run gives the same bytes, also where steps
+// are replayed from memory that is used again.
 func TestTrainingRun(t *testing.T) {
 	c, err := cpu.New(cpu.Options{})
 	if err != nil {
@@ -72,13 +73,18 @@ func TestTrainingRun(t *testing.T) {
 	}{{device.F32, 1e-5}, {device.BF16, 0.02}} {
 		t.Run(tt.precision.String(), func(t *testing.T) {
 			var first []byte
-			for range 2 {
-				dev, err := cuda.Open(cuda.Options{Precision: tt.precision, Direct: true})
+			for _, direct := range []bool{true, false} {
+				dev, err := cuda.Open(cuda.Options{Precision: tt.precision, Direct: direct})
 				if err != nil {
 					t.Fatal(err)
 				}
 				got, file := trainTiny(t, dev)
+				captured, replayed, note := dev.Replays()
 				dev.Close()
+				if direct == (replayed > 0) || note != "" {
+					t.Errorf("direct: %v, %d graphs, %d replays, %q", direct, captured, replayed, note)
+				}
+				t.Logf("%d graphs, %d replays", captured, replayed)
 				worst := 0.0
 				for i := range want {
 					worst = max(worst, math.Abs(got[i].Loss-want[i].Loss)/want[i].Loss)

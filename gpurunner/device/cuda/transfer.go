@@ -103,12 +103,14 @@ func (d *Device) Upload(dst device.Array, host []byte) {
 	if n := dst.Len * dst.Type.Size(); n != len(host) {
 		badTransfer("Upload", len(host), n)
 	}
-	if d.record != nil {
-		panic("cuda: Upload within a recording: a replay would read other bytes")
-	}
-	if d.err != nil {
+	if d.err != nil || len(host) == 0 {
 		return
 	}
+	if len(host) <= mostUpload {
+		d.noteUpload(p, host)
+		return
+	}
+	d.flush()
 	if err := d.stage.up(&d.driver, p, host); err != nil {
 		d.lose(err)
 	}
@@ -120,9 +122,7 @@ func (d *Device) Download(host []byte, src device.Array) {
 	if n := src.Len * src.Type.Size(); n != len(host) {
 		badTransfer("Download", len(host), n)
 	}
-	if d.record != nil {
-		panic("cuda: Download within a recording")
-	}
+	d.flush()
 	if d.err != nil {
 		return
 	}
@@ -146,10 +146,7 @@ func (d *Device) copyBytes(dst, src uint64, n int) {
 	if n == 0 || d.err != nil {
 		return
 	}
-	defer d.driver.enter()()
-	if err := cu.MemcpyDtoDAsync(cu.DevicePtr(dst), cu.DevicePtr(src), int64(n), d.driver.stream); err != nil {
-		d.lose(explain("copy", err))
-	}
+	d.note(opCopy, dst, src, uint64(n))
 }
 
 // Fill implements device.Memory.
@@ -158,20 +155,16 @@ func (d *Device) Fill(dst device.Array, v float32) {
 	if dst.Len == 0 || d.err != nil {
 		return
 	}
-	defer d.driver.enter()()
-	var err error
+	n := uint64(dst.Len)
 	switch dst.Type {
 	case device.F16:
-		err = cu.MemsetD16Async(cu.DevicePtr(p), half.ToF16(v), int64(dst.Len), d.driver.stream)
+		d.note(opFill16, p, uint64(half.ToF16(v)), n)
 	case device.BF16:
-		err = cu.MemsetD16Async(cu.DevicePtr(p), half.ToBF16(v), int64(dst.Len), d.driver.stream)
+		d.note(opFill16, p, uint64(half.ToBF16(v)), n)
 	case device.I32:
-		err = cu.MemsetD32Async(cu.DevicePtr(p), uint(uint32(int32(v))), int64(dst.Len), d.driver.stream)
+		d.note(opFill32, p, uint64(uint32(int32(v))), n)
 	default:
-		err = cu.MemsetD32Async(cu.DevicePtr(p), uint(math.Float32bits(v)), int64(dst.Len), d.driver.stream)
-	}
-	if err != nil {
-		d.lose(explain("fill", err))
+		d.note(opFill32, p, uint64(math.Float32bits(v)), n)
 	}
 }
 

@@ -81,6 +81,7 @@ func (d *Device) fillWeight(w *weight, data []byte) error {
 	if d.err != nil {
 		return d.err
 	}
+	d.flush() // what waits may use the memory
 	if w.taps == 1 && w.kind == w.frozen {
 		return d.stage.up(&d.driver, w.buf.address, data)
 	}
