@@ -97,6 +97,19 @@ func (j *Job) HandBack(holder string) error {
 	return nil
 }
 
+// Break gives the job back at once because its holder's device failed under it: a crash that need not
+// wait for the end of the lease. After MaxCrashes the job fails.
+func (j *Job) Break(holder string, now time.Time) error {
+	if err := j.Held(holder); err != nil {
+		return err
+	}
+	j.Lease.Until = At(now)
+	if !j.Expire(now) {
+		j.QueuedAt = Time{} // as after HandBack
+	}
+	return nil
+}
+
 // Succeed ends the job with its outputs. newVersion is "owner/name:id" for a training, else "".
 func (j *Job) Succeed(holder string, now time.Time, outputs []OutputObject, newVersion string) error {
 	if err := j.Held(holder); err != nil {

@@ -76,6 +76,26 @@ func TestTransitions(t *testing.T) {
 	}
 }
 
+// TestBreaksAreCrashes holds that a job under which devices fail comes again at once, and is given up.
+func TestBreaksAreCrashes(t *testing.T) {
+	j := sampleJob()
+	for i := range MaxCrashes {
+		if err := errors.Join(j.Start("a", noon.Time, time.Hour), j.Break("a", noon.Time)); err != nil {
+			t.Fatalf("round %d: %v", i, err)
+		}
+		if last := i == MaxCrashes-1; (j.Status == Failed) != last || !last && (j.Lease != nil || !j.QueuedAt.IsZero()) {
+			t.Errorf("round %d: %s, lease %v, queued %v", i, j.Status, j.Lease, j.QueuedAt)
+		}
+	}
+	j = sampleJob()
+	if err := j.Start("a", noon.Time, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Break("b", noon.Time); !errors.Is(err, ErrLeaseLost) {
+		t.Errorf("a break by another: %v", err)
+	}
+}
+
 // TestHandBacksAreNoCrashes holds that only deaths count towards giving up.
 func TestHandBacksAreNoCrashes(t *testing.T) {
 	j := sampleJob()

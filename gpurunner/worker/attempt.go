@@ -70,7 +70,8 @@ func (a *attempt) work(ctx context.Context) (how string, fatal error) {
 	case err == nil:
 		return a.end("succeeded", func() error { return a.run.Succeed(a.last, task.outputs...) }), nil
 	case errors.Is(err, ErrBroken):
-		return "left", err
+		a.Log.Error("the device failed; its job goes back to the queue and this runner ends", "job", job.ID, "err", err)
+		return a.end("handed back", func() error { return a.run.Break(a.last) }), err
 	case errors.Is(cause, ErrStopping):
 		return a.handBack(), nil
 	case isStore(err):

@@ -25,8 +25,8 @@ var (
 )
 
 // ErrBroken is wrapped by errors of programs after which the process must not
-// take another job: a device that is gone. Run returns, and the job is left as by
-// a runner that died: if it is the job that breaks devices, that must count.
+// take another job: a device that is gone. The job goes back to the queue and Run
+// returns. That counts as a crash, should it be the job that breaks devices.
 var ErrBroken = errors.New("the runner's device failed")
 
 // Loop runs the jobs of one queue, one at a time.

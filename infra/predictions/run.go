@@ -273,6 +273,20 @@ func (r *Run) HandBack(ctx context.Context) error {
 	return r.store.Enqueue(ctx, r.job.ID, r.job.Program)
 }
 
+// Break gives the job back because this runner's device failed under it, and sends a fresh message
+// for it unless it was one failure too many. The caller then acknowledges the message it had.
+func (r *Run) Break(ctx context.Context) error {
+	r.write.Lock()
+	defer r.write.Unlock()
+	if err := r.flush(ctx, func(j *events.Job) error { return j.Break(r.holder, r.store.clock.Now()) }); err != nil {
+		return err
+	}
+	if r.Job().Status.Terminal() {
+		return nil
+	}
+	return r.store.Enqueue(ctx, r.job.ID, r.job.Program)
+}
+
 // DropOutputs removes all that was put under the job's output prefix, if the job did not succeed.
 func (r *Run) DropOutputs(ctx context.Context) error {
 	j := r.Job()
