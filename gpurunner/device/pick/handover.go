@@ -93,13 +93,14 @@ func beside(s system, name string) (string, error) {
 	return filepath.Join(filepath.Dir(self), name), nil
 }
 
-// driverFound looks for the device nodes of the driver and for its library.
+// driverFound looks for the driver's library, or, as that may lie anywhere, for
+// its device nodes. The CUDA build then shows whether it opens.
 func driverFound(s system) bool {
 	if runtime.GOOS != "linux" {
 		return false
 	}
-	if !s.exists("/dev/nvidiactl") && !s.exists("/dev/dxg") {
-		return false
+	if s.exists("/dev/nvidiactl") || s.exists("/dev/dxg") {
+		return true
 	}
 	folders := filepath.SplitList(os.Getenv("LD_LIBRARY_PATH"))
 	folders = append(folders, "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib", "/lib64", "/usr/local/nvidia/lib64",
