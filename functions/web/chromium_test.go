@@ -76,8 +76,9 @@ type tab struct {
 
 // watch is in every page: it adds up the layout's shifts and notes what the policy refused.
 const watch = `
-window.shift = 0; window.refused = [];
-new PerformanceObserver((l) => { for (const e of l.getEntries()) if (!e.hadRecentInput) window.shift += e.value; }).observe({ type: "layout-shift", buffered: true });
+window.shift = 0; window.refused = []; window.moved = [];
+const name = (n) => n ? n.nodeName + "." + (n.className ?? "") + " " + (n.textContent ?? "").trim().slice(0, 20) : "something gone";
+new PerformanceObserver((l) => { for (const e of l.getEntries()) if (!e.hadRecentInput) { window.shift += e.value; for (const s of e.sources) window.moved.push(name(s.node) + ": " + [s.previousRect.x, s.previousRect.y, "to", s.currentRect.x, s.currentRect.y].join(" ")); } }).observe({ type: "layout-shift", buffered: true });
 document.addEventListener("securitypolicyviolation", (e) => window.refused.push(e.violatedDirective + " " + e.blockedURI));
 `
 
@@ -284,7 +285,7 @@ func (p *tab) settled(where string, most float64) {
 	p.Helper()
 	p.run(chromedp.Sleep(150 * time.Millisecond))
 	if shift := eval[float64](p, "window.shift"); shift > most {
-		p.Errorf("%s: the layout shifts by %.3f", where, shift)
+		p.Errorf("%s: the layout shifts by %.3f: %s", where, shift, strings.Join(eval[[]string](p, "window.moved"), "; "))
 	}
 	if wide := eval[int](p, "document.scrollingElement.scrollWidth - innerWidth"); wide > 0 {
 		p.Errorf("%s: %d pixels wider than the window: %s", where, wide, eval[string](p, `[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".scroll, .tabs, nav, pre, .previews")).slice(0, 5).map(e => e.tagName + "." + e.className).join(", ")`))
