@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
@@ -106,7 +108,7 @@ func New(sdk aws.Config, c Config) *Store {
 			o.DisableLogOutputChecksumValidationSkipped = true // objects that others put carry none
 		}),
 		sqs:     sqs.NewFromConfig(sdk),
-		dynamo:  dynamodb.NewFromConfig(sdk),
+		dynamo:  dynamodb.NewFromConfig(sdk, impatient),
 		streams: dynamodbstreams.NewFromConfig(sdk),
 		bus:     eventbridge.NewFromConfig(sdk),
 	}
@@ -115,6 +117,17 @@ func New(sdk aws.Config, c Config) *Store {
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired // clients send bytes and nothing else
 	}))
 	return s
+}
+
+// tablePatience is how long an answer of the table may take before the call is made
+// again on another connection: it takes milliseconds, and a connection that is dead
+// without a word would hold a function until its end.
+const tablePatience = 4 * time.Second
+
+func impatient(o *dynamodb.Options) {
+	if client, ok := o.HTTPClient.(*awshttp.BuildableClient); ok {
+		o.HTTPClient = client.WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = tablePatience })
+	}
 }
 
 // Open is FromEnv, Load and New: what mains call.

@@ -77,3 +77,28 @@ func TestRetries(t *testing.T) {
 		})
 	}
 }
+
+// TestDeadConnection: an answer that does not come is asked for again.
+func TestDeadConnection(t *testing.T) {
+	var calls atomic.Int32
+	ended := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if calls.Add(1) == 1 {
+			<-ended
+			return
+		}
+		fmt.Fprint(w, "{}")
+	}))
+	defer server.Close()
+	defer close(ended)
+	t.Setenv("AWS_REGION", "us-east-1")
+	sdk, err := lowrankaws.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sdk.BaseEndpoint, sdk.Credentials = &server.URL, credentials.NewStaticCredentialsProvider("k", "s", "")
+	_, err = lowrankaws.New(sdk, lowrankaws.Config{Table: "t"}).Ports().Documents.Get(t.Context(), "c", "k")
+	if !errors.Is(err, infra.ErrNotFound) || calls.Load() != 2 {
+		t.Errorf("got %v after %d calls, want not found after 2", err, calls.Load())
+	}
+}

@@ -21,6 +21,9 @@ var stepCounts = regexp.MustCompile(`("max_train_steps_(?:ti|tuning)": )\d+`)
 // clients runs the four client scripts against the stack. They must pass but for
 // what docs/contract.md exempts on AWS.
 func (r *rehearsal) clients(ctx context.Context) error {
+	if err := r.scale(ctx, "TrainingService", 1); err != nil {
+		return err
+	}
 	dir := filepath.Join(r.dir, quickBase)
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join(r.stack.root, "gpurunner/base/embedded/model"))); err != nil {
 		return err

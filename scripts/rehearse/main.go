@@ -140,13 +140,9 @@ func rehearse(ctx context.Context, keep string, prebuilt, withClients bool, skip
 
 // build makes what is deployed and what runs.
 func build(ctx context.Context, root string) error {
-	runner := "./gpurunner"
-	if _, err := os.Stat(filepath.Join(root, runner, "main.go")); err != nil {
-		runner = "./scripts/rehearse/runner"
-	}
 	for _, args := range [][]string{
 		{"scripts/rehearse/build", architecture()},
-		{"go", "build", "-o", "bin/gpurunner", runner},
+		{"go", "build", "-o", "bin/gpurunner", "./gpurunner"},
 		{"go", "build", "-o", "bin/lowrank", "./scripts/lowrank"},
 	} {
 		cmd := exec.CommandContext(ctx, args[0], args[1:]...)

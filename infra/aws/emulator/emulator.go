@@ -119,6 +119,7 @@ func Start(ctx context.Context, o Options) (*Emulator, error) {
 	e.cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir, "LANG=C.UTF-8", "LOG_LEVEL=WARNING",
 		fmt.Sprintf("GATEWAY_PORT=%d", o.Port), "MINISTACK_HOST=localhost", "MINISTACK_REGION=" + Region, "AUTH=true", "IOT_MTLS_ENABLED=0",
+		"LAMBDA_WARM_TTL_SECONDS=86400", // none is taken down between calls
 		"STATE_DIR=" + filepath.Join(dir, "state"), "S3_DATA_DIR=" + filepath.Join(dir, "s3"),
 		"AWS_ACCESS_KEY_ID=" + RootKey, "AWS_SECRET_ACCESS_KEY=" + RootKey, "AWS_DEFAULT_REGION=" + Region,
 		"AWS_ENDPOINT_URL=" + o.Endpoint, "AWS_EC2_METADATA_DISABLED=true",
