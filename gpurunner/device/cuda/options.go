@@ -2,7 +2,6 @@ package cuda
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/lowrank/lowrank/gpurunner/device"
 )
@@ -12,11 +11,20 @@ var (
 	ErrNotBuilt = errors.New("cuda: this binary was built without CUDA; use gpurunner-cuda, or --device cpu")
 	// ErrLost is wrapped by errors after which the process must end: a kernel
 	// failed or the GPU is gone, and the driver accepts nothing more.
-	ErrLost = fmt.Errorf("cuda: the GPU no longer answers; end this process and start another (%w)", device.ErrLost)
+	ErrLost error = lostError{}
 	// ErrUnusable is wrapped by New where there is no GPU, or none that can be
 	// used.
 	ErrUnusable = errors.New("cuda: no usable GPU")
 )
+
+// lostError wraps device.ErrLost without its words.
+type lostError struct{}
+
+func (lostError) Error() string {
+	return "cuda: the GPU no longer answers; end this process and start another"
+}
+
+func (lostError) Unwrap() error { return device.ErrLost }
 
 // MinDriver is the lowest version of the driver's CUDA interface, 12010 for
 // 12.1 (driver 530), that reads the embedded PTX.

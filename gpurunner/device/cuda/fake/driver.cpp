@@ -1,6 +1,9 @@
 // The driver's calls but streams: device, context, memory, modules, launches.
 #include "driver.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
@@ -310,10 +313,12 @@ EXPORT CUresult cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned 
       return refuse(CUDA_ERROR_INVALID_VALUE, "launch of " + f->name + ": argument " + std::to_string(i) + " is " + describe((void*)v));
     l->values.push_back(v);
   }
-  // A launch number to fail at, for tests of a GPU that falls off the bus.
+  // A launch number to fail at, for tests of a GPU that falls off the bus; NUMBER:FILE fails in one process only, that
+  // which makes the file.
   if (const char* n = getenv("FAKE_CUDA_FAIL")) {
     if (state.failLaunch < 0) state.failLaunch = atol(n);
-    if (state.failLaunch-- == 0) return poison(CUDA_ERROR_LAUNCH_FAILED, "the launch that FAKE_CUDA_FAIL names");
+    const char* once = strchr(n, ':');
+    if (state.failLaunch-- == 0 && (!once || close(open(once + 1, O_CREAT | O_EXCL | O_WRONLY, 0600)) == 0)) return poison(CUDA_ERROR_LAUNCH_FAILED, "the launch that FAKE_CUDA_FAIL names");
   } else {
     state.failLaunch = -1;
   }
