@@ -64,6 +64,8 @@ type Job struct {
 	Lease     *Lease `json:"lease,omitempty"`
 	Crashes   int    `json:"crashes,omitempty"`    // leases that ran out with the job unfinished
 	HandBacks int    `json:"hand_backs,omitempty"` // leases given back cleanly
+	// Resends counts messages sent because the one before died without a runner that began the job.
+	Resends int `json:"resends,omitempty"`
 	// Checkpoint is the blob that an interrupted training goes on from.
 	Checkpoint string `json:"checkpoint,omitempty"`
 

@@ -18,6 +18,9 @@
 //   - keeps it leased while it works, and acknowledges it after Succeed, Fail or HandBack;
 //   - leaves it when it crashes: it comes back, and after infra.MaxReceives deaths it is a dead letter.
 //
+// A dead letter is no verdict: the job's own count of leases that ran out is. The sweep sends another
+// message for a job whose message died otherwise.
+//
 // # What it is not
 //
 // It knows nothing of HTTP and nothing of what a job computes. infra/registry keeps models, files,

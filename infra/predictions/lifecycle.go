@@ -239,8 +239,13 @@ func (s *Store) overdue(ctx context.Context, id events.JobID) error {
 	return s.Enqueue(ctx, j.ID, j.Program)
 }
 
-// DeadLetters fails the jobs whose messages were given up, unless a fresher message is on its way or a
-// runner holds them. The letters stay where they are, for people to look at.
+// maxResends is how often a job whose message died gets another.
+const maxResends = 10
+
+// DeadLetters looks after the jobs whose messages died, unless a fresher message is on its way or a
+// runner holds them. A message may die without its job having stopped a runner: it counts as received, too,
+// when the store fails the runner that took it, or the answer is lost. Only leases that ran out count against
+// a job, so it gets a message more, up to a limit. The letters stay where they are, for people to look at.
 func (s *Store) DeadLetters(ctx context.Context, queue string) error {
 	letters, err := s.queues.Queue(queue).DeadLetters(ctx, 1000)
 	if err != nil {
@@ -252,19 +257,29 @@ func (s *Store) DeadLetters(ctx context.Context, queue string) error {
 		if err != nil {
 			continue
 		}
-		j, err := s.Load(ctx, run.ID)
-		if err != nil || j.Status.Terminal() || j.Lease != nil || j.QueuedAt.IsZero() || m.SentAt.Before(j.QueuedAt.Add(-time.Minute)) {
-			continue
-		}
-		_, err = s.Change(ctx, run.ID, func(j *events.Job) error {
-			if j.Status.Terminal() || j.Lease != nil {
-				return errNoChange
-			}
-			return j.GiveUp(s.clock.Now(), "The job stopped every runner that took it and was given up.")
-		})
-		if err != nil && !errors.Is(err, infra.ErrNotFound) {
+		if err := s.deadLetter(ctx, run.ID, m.SentAt); err != nil && !errors.Is(err, infra.ErrNotFound) {
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (s *Store) deadLetter(ctx context.Context, id events.JobID, sent time.Time) error {
+	send := false
+	j, err := s.Change(ctx, id, func(j *events.Job) error {
+		send = false
+		if j.Status.Terminal() || j.Lease != nil || j.QueuedAt.IsZero() || sent.Before(j.QueuedAt.Add(-time.Minute)) {
+			return errNoChange
+		}
+		if j.Resends >= maxResends {
+			return j.GiveUp(s.clock.Now(), "The job could not be started: no runner got as far as to begin it. Its operator's log has the details.")
+		}
+		j.Resends++
+		send = true
+		return nil
+	})
+	if err != nil || !send {
+		return err
+	}
+	return s.Enqueue(ctx, id, j.Program)
 }

@@ -83,35 +83,51 @@ func TestSweep(t *testing.T) {
 	})
 }
 
-// TestDeadLetters holds that a job whose message died fails, and that one with a fresh message does not.
+// TestDeadLetters holds that a job whose message died without a runner that began the job gets another
+// message, fails when that goes on and on, and that one with a fresh message is left alone.
 func TestDeadLetters(t *testing.T) {
 	f := open(t, nil)
 	q := f.ports.Queues.Queue(infra.PredictionQueue)
 	die := func() {
 		for range infra.MaxReceives(infra.PredictionQueue) + 1 {
-			if _, err := q.Receive(t.Context(), 1, 0, time.Second); err != nil {
+			if _, err := q.Receive(t.Context(), 1, 0, 30*time.Second); err != nil {
 				t.Fatal(err)
 			}
-			f.clock.advance(2 * time.Second)
+			f.clock.advance(31 * time.Second)
+		}
+	}
+	sweep := func() {
+		for range 2 { // the second finds a fresh message
+			must(t, f.DeadLetters(t.Context(), infra.PredictionQueue))
 		}
 	}
 	j := f.job()
-	die()
-	must(t, f.DeadLetters(t.Context(), infra.PredictionQueue))
-	if got := f.load(j.ID); got.Status != events.Failed {
-		t.Errorf("got %s", got.Status)
+	for n := range 10 {
+		die()
+		sweep()
+		if got := f.load(j.ID); got.Status != events.Starting || got.Resends != n+1 {
+			t.Fatalf("after %d dead letters: %s, %d resends", n+1, got.Status, got.Resends)
+		}
+		if d, err := q.Depth(t.Context()); err != nil || d.Waiting != 1 {
+			t.Fatalf("after %d dead letters: %+v waiting, %v", n+1, d, err)
+		}
 	}
-	letters, err := q.DeadLetters(t.Context(), 10)
-	if err != nil || len(letters) != 1 {
-		t.Errorf("the letter is not kept: %v, %v", letters, err)
+	die()
+	sweep()
+	if got := f.load(j.ID); got.Status != events.Failed || !strings.Contains(got.Error, "could not be started") {
+		t.Errorf("got %s %q", got.Status, got.Error)
+	}
+	letters, err := q.DeadLetters(t.Context(), 100)
+	if err != nil || len(letters) != 11 {
+		t.Errorf("the letters are not kept: %v, %v", letters, err)
 	}
 	k := f.job()
 	die()
 	f.clock.advance(5 * time.Minute)
 	must(t, f.Enqueue(t.Context(), k.ID, k.Program)) // a fresh message is on its way
-	must(t, f.DeadLetters(t.Context(), infra.PredictionQueue))
-	if got := f.load(k.ID); got.Status != events.Starting {
-		t.Errorf("got %s", got.Status)
+	sweep()
+	if got := f.load(k.ID); got.Status != events.Starting || got.Resends != 0 {
+		t.Errorf("got %s, %d resends", got.Status, got.Resends)
 	}
 }
 
