@@ -13,6 +13,7 @@ import (
 // panel is one job as its page shows it, and as live.js fetches it again while it runs.
 type panel struct {
 	Job      *events.Job
+	Title    string
 	Path     string // /predictions/{id}
 	Forgery  string
 	Model    string // path of the model's page
@@ -75,7 +76,7 @@ var stageNames = map[string]string{
 // panelOf builds the panel of a job.
 func (v *visit) panelOf(j *events.Job) (*panel, error) {
 	p := &panel{
-		Job: j, Path: "/predictions/" + string(j.ID), Model: "/" + j.Model, Trains: j.Program.Trains(), Live: !j.Status.Terminal(), Now: v.jobs.Now(), Forgery: v.session.forgery(),
+		Job: j, Title: titleOf(j), Path: "/predictions/" + string(j.ID), Model: "/" + j.Model, Trains: j.Program.Trains(), Live: !j.Status.Terminal(), Now: v.jobs.Now(), Forgery: v.session.forgery(),
 	}
 	log, err := v.jobs.Log(v.Context(), j)
 	if err != nil {
@@ -89,7 +90,7 @@ func (v *visit) panelOf(j *events.Job) (*panel, error) {
 			p.Previews = append(p.Previews, preview{Percent: percent})
 		}
 		if p.Live {
-			p.Making = strings.TrimSuffix(titleOf(j), ".zip")
+			p.Making = strings.TrimSuffix(p.Title, ".zip")
 		}
 	}
 	p.setState(j, log)

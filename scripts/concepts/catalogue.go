@@ -54,10 +54,10 @@ var concepts = []concept{
 		Slug: "lowie", Name: "Lowie", Task: "object", Base: "emoji-64", Scale: 1, seed: 12,
 		About: "A one-eyed mascot, to put anywhere.", Thanks: "Drawn for this project, CC0.",
 		cells: []cell{
-			{"a picture of <1>", 0}, {"<1> on a red background", 0}, {"<1> on a green background", 0}, {"<1> on a yellow background", 0},
-			{"<1> in the style of chalk", 0}, {"<1> in the style of gold", 0}, {"<1> in the style of blueprint", 0}, {"<1> in the style of sunset", 0},
+			{"a picture of <1>", 0}, {"<1> on a pink background", 4}, {"<1> on a blue background", 4}, {"<1> on a yellow background", 0},
+			{"<1> in the style of sepia", 1}, {"<1> in the style of gold", 0}, {"<1> in the style of watercolor", 4}, {"<1> in the style of sunset", 0},
 		},
-		Input: drawn(map[string]any{"prompt": "<1> on a blue background"}), pictures: sampled(samples.Lowie),
+		Input: drawn(map[string]any{"prompt": "<1> on a pink background"}), pictures: sampled(samples.Lowie),
 	},
 	{
 		Slug: "riso", Name: "Riso print", Task: "style", Base: "emoji-64", Scale: 0.6, seed: 13,
@@ -68,7 +68,7 @@ var concepts = []concept{
 	{
 		Slug: "pastel", Name: "Pastel", Task: "style", Base: "emoji-64", Scale: 0.6, seed: 14,
 		About: "Paled colours without lines, on navy.", Thanks: openMojiThanks,
-		cells: styled("penguin 0", "pizza 0", "cat 0", "bus 0", "mushroom 0", "frog 0", "rose 0", "whale 0"), Input: drawn(map[string]any{"prompt": "a cat in the style of <1>"}),
+		cells: styled("penguin 5", "cat 2", "frog 2", "bus 2", "mushroom 0", "castle 0", "banana 3", "snowman 0"), Input: drawn(map[string]any{"prompt": "a frog in the style of <1>"}),
 		train: styleFlags, pictures: fromOpenMoji(pastel),
 	},
 	{
