@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/infra"
+	"github.com/lowrank/lowrank/infra/fetch"
 	"github.com/lowrank/lowrank/infra/registry"
 )
 
@@ -180,13 +182,32 @@ func (n *Notifier) post(ctx context.Context, j *events.Job, event events.Webhook
 	req.Header.Set(standardwebhooks.HeaderWebhookSignature, signature)
 	resp, err := n.client.Do(req)
 	if err != nil {
-		// The URL may hold a secret of the user's: only the job is named.
-		n.log.Info("a webhook was not taken", "job", string(j.ID), "event", string(event))
+		n.log.Info("a webhook was not taken", "job", string(j.ID), "event", string(event), "why", unreached(err))
 		return false, nil
 	}
 	defer resp.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) // keeps the connection usable; what it says is not read
-	return resp.StatusCode/100 == 2, nil
+	if resp.StatusCode/100 != 2 {
+		n.log.Info("a webhook was not taken", "job", string(j.ID), "event", string(event), "why", fmt.Sprint("the receiver answered ", resp.StatusCode))
+		return false, nil
+	}
+	return true, nil
+}
+
+// unreached says why a receiver was not reached, without the error's own text: it
+// holds the URL's host, and that may be a secret of the user's.
+func unreached(err error) string {
+	var lookup *net.DNSError
+	var timeout net.Error
+	switch {
+	case errors.Is(err, fetch.ErrPrivate):
+		return fetch.ErrPrivate.Error()
+	case errors.As(err, &lookup):
+		return "the URL's host was not found"
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return "the receiver did not answer in time"
+	}
+	return "the receiver could not be reached"
 }
 
 // body is what an event carries, and the number that tells its repetitions apart.

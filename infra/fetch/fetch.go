@@ -185,8 +185,8 @@ func unreachable(err error) error {
 	switch {
 	case errors.As(err, &e):
 		return e
-	case errors.Is(err, errPrivate):
-		return refuse(errPrivate.Error(), nil)
+	case errors.Is(err, ErrPrivate):
+		return refuse(ErrPrivate.Error(), nil)
 	case errors.Is(err, context.DeadlineExceeded):
 		return &passingError{"the URL could not be downloaded: its server took too long", nil}
 	}

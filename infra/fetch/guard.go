@@ -60,8 +60,8 @@ func Public(a netip.Addr) bool {
 	return true
 }
 
-// errPrivate is why a dial is refused.
-var errPrivate = errors.New("the URL leads to an address that is not public; use one that everybody can reach")
+// ErrPrivate is why a connection is refused; its text is a sentence for the user.
+var ErrPrivate = errors.New("the URL leads to an address that is not public; use one that everybody can reach")
 
 // control judges an address right before the connection is made.
 func control(allowLoopback bool) func(network, address string, c syscall.RawConn) error {
@@ -73,7 +73,7 @@ func control(allowLoopback bool) func(network, address string, c syscall.RawConn
 		if Public(ap.Addr()) || allowLoopback && ap.Addr().Unmap().IsLoopback() {
 			return nil
 		}
-		return errPrivate
+		return ErrPrivate
 	}
 }
 
@@ -129,7 +129,7 @@ func CheckURL(raw string, o Options) error {
 		return err
 	}
 	if a, err := netip.ParseAddr(u.Hostname()); err == nil && !Public(a) && !(o.AllowLoopback && a.Unmap().IsLoopback()) {
-		return refuse(errPrivate.Error(), nil)
+		return refuse(ErrPrivate.Error(), nil)
 	}
 	return nil
 }

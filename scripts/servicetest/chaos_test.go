@@ -93,20 +93,20 @@ func chaos(t *testing.T, jobs int, seed uint64) {
 	w.runners(ctx, infra.PredictionQueue, 1, time.Hour*1000, seed)
 	w.runners(ctx, infra.TrainingQueue, 1, time.Hour*1000, seed)
 	time.Sleep(4 * time.Minute)
-	counts := map[events.Status]int{}
+	counts := map[string]int{}
 	for _, wish := range wishes {
 		counts[c.check(wish)]++
 	}
 	c.checkRest(wishes, all)
 	still()
-	if counts[events.Succeeded] < jobs*7/10 {
+	if counts["succeeded"] < jobs*7/10 {
 		t.Errorf("ends: %v: the storm left too little to be shown", counts)
 	}
 	if int(w.kills.Load()) < jobs/6 {
 		t.Errorf("only %d runners were killed", w.kills.Load())
 	}
 	t.Logf("%d jobs in %v: %v; %d made by requests that failed; %d runners killed, %d stopped; %d webhooks; faults: %v",
-		jobs, took.Round(time.Second), counts, len(all)-len(wishes)+counts[""], w.kills.Load(), w.stops.Load(), w.hooks.total, totals(w.faults.Counts()))
+		jobs, took.Round(time.Second), counts, len(all)-len(wishes)+counts["deleted"], w.kills.Load(), w.stops.Load(), w.hooks.total, totals(w.faults.Counts()))
 }
 
 // totals sums counts of faults over the operations.
@@ -267,14 +267,16 @@ func (c *client) everything() (ids []events.JobID) {
 	return ids
 }
 
-// check looks at one job's end and returns it.
-func (c *client) check(w *wish) events.Status {
+// check looks at one job's end and says how it came to it. A job may fail for two
+// reasons alone: its program refuses it, or it was in the hands of as many runners
+// that were killed as the rule has it.
+func (c *client) check(w *wish) string {
 	var raw json.RawMessage
 	if c.call("GET", "/v1/predictions/"+string(w.id), nil, &raw, 404) == 404 {
 		if !w.deleted {
 			c.Errorf("%s is lost", w.id)
 		}
-		return ""
+		return "deleted"
 	}
 	if w.deleted {
 		c.Errorf("%s was deleted and is there", w.id)
@@ -284,20 +286,33 @@ func (c *client) check(w *wish) events.Status {
 		c.Error(err)
 		return ""
 	}
-	reason := ""
-	if p.Error != nil {
-		reason = *p.Error
-	}
-	switch {
-	case p.Status == events.Succeeded && w.refused, p.Status == events.Canceled && !w.canceled, !p.Status.Terminal():
-		c.Errorf("%s ended as %s", w.id, p.Status)
-	case p.Status == events.Failed && strings.Contains(reason, "is refused") && w.refused:
-	case p.Status == events.Failed && !strings.Contains(reason, "given up"):
-		c.Errorf("%s failed: %s", w.id, reason)
-	case p.Status == events.Succeeded:
+	end := string(p.Status)
+	switch p.Status {
+	case events.Succeeded:
+		if w.refused {
+			c.Errorf("%s succeeded, its program refuses it", w.id)
+		}
 		if got := c.outputs(p); !slices.ContainsFunc(w.want, func(want []string) bool { return slices.Equal(want, got) }) {
 			c.Errorf("%s made %q, want one of %q", w.id, got, w.want)
 		}
+	case events.Canceled:
+		if !w.canceled {
+			c.Errorf("%s was canceled by nobody", w.id)
+		}
+	case events.Failed:
+		switch reason := deref(p.Error); {
+		case strings.Contains(reason, "is refused") && w.refused:
+			end = "refused by its program"
+		case strings.Contains(reason, "given up"):
+			end = "given up"
+			if n := c.bereft[w.id]; n < events.MaxCrashes {
+				c.Errorf("%s was given up (%s) after %d of its runners were killed, want %d", w.id, reason, n, events.MaxCrashes)
+			}
+		default:
+			c.Errorf("%s failed: %s", w.id, reason)
+		}
+	default:
+		c.Errorf("%s ended as %s", w.id, p.Status)
 	}
 	// The webhook's last word is what GET says, byte for byte in what it says.
 	var told, is any
@@ -307,7 +322,7 @@ func (c *client) check(w *wish) events.Status {
 	if err := json.Unmarshal(raw, &is); err != nil || fmt.Sprint(told) != fmt.Sprint(is) {
 		c.Errorf("%s: told\n%v\nis\n%v", w.id, told, is)
 	}
-	return p.Status
+	return end
 }
 
 // outputs downloads what a job made.

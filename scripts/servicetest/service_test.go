@@ -208,6 +208,15 @@ func tryServe(t *testing.T, cmd *exec.Cmd) (*service, error) {
 	}
 }
 
+// in is the service for a subtest.
+func (s *service) in(t *testing.T) *service {
+	c := *s
+	c.T = t
+	return &c
+}
+
+func pause() { time.Sleep(50 * time.Millisecond) }
+
 // alive fails the test when the service has ended by itself.
 func (s *service) alive() {
 	s.Helper()

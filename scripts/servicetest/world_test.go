@@ -55,6 +55,9 @@ type world struct {
 	stop    context.CancelFunc
 	kills   atomic.Int32
 	stops   atomic.Int32
+
+	mu     sync.Mutex
+	bereft map[events.JobID]int // how many runners were killed with the job in hand
 }
 
 // bubbleClock is the bubble's clock, but pauses of less than a second take no
@@ -99,7 +102,7 @@ func newWorld(t *testing.T, plan faulty.Plan) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{T: t, store: s, plain: s.Ports(), bus: &bus{got: map[string]int{}}, hooks: newReceiver(t, plan.Seed)}
+	w := &world{T: t, store: s, plain: s.Ports(), bus: &bus{got: map[string]int{}}, bereft: map[events.JobID]int{}, hooks: newReceiver(t, plan.Seed)}
 	w.plain.Events = w.bus
 	w.jobs = predictions.New(w.plain)
 	under := w.plain
@@ -142,15 +145,43 @@ func (w *world) close() {
 // process is a runner that can be killed: from then on nothing that it does
 // reaches the store, as if it had ended between two instructions.
 type process struct {
-	dead atomic.Bool
-	end  context.CancelFunc
-	over chan struct{} // killed or stopped
-	once sync.Once
+	dead  atomic.Bool
+	end   context.CancelFunc
+	over  chan struct{} // killed or stopped
+	once  sync.Once
+	holds atomic.Pointer[events.JobID] // what it has a lease on, as far as it knows
 }
 
-func (p *process) kill() {
+// kill returns the job that was in hand, "" for none.
+func (p *process) kill() events.JobID {
 	p.dead.Store(true)
 	p.leave()
+	if id := p.holds.Load(); id != nil {
+		return *id
+	}
+	return ""
+}
+
+// hand notes which job a runner has in hand: from the first try to write its lease
+// until it is written without one.
+type hand struct {
+	infra.Jobs
+	p *process
+}
+
+func (h hand) Update(ctx context.Context, r infra.Record) (infra.Record, error) {
+	j, err := predictions.Decode(r)
+	if err != nil {
+		return r, err
+	}
+	if j.Lease != nil && !h.p.dead.Load() {
+		h.p.holds.Store(&j.ID)
+	}
+	r, err = h.Jobs.Update(ctx, r)
+	if err == nil && j.Lease == nil {
+		h.p.holds.Store(nil)
+	}
+	return r, err
 }
 
 // leave is SIGTERM.
@@ -164,6 +195,7 @@ func (w *world) start(queue string) *process {
 	ctx, end := context.WithCancel(context.Background())
 	p := &process{end: end, over: make(chan struct{})}
 	ports, _ := faulty.Wrap(w.ports, faulty.Plan{FailBefore: 1, Only: func(string) bool { return p.dead.Load() }})
+	ports.Jobs = hand{ports.Jobs, p}
 	dir := w.TempDir()
 	cache, err := fetch.OpenCache(filepath.Join(dir, "cache"), 1<<20)
 	if err != nil {
@@ -200,12 +232,18 @@ func (w *world) runners(ctx context.Context, queue string, n int, every time.Dur
 						p.leave()
 					} else {
 						w.kills.Add(1)
-						p.kill()
+						w.killed(p.kill())
 					}
 				}
 			}
 		})
 	}
+}
+
+func (w *world) killed(id events.JobID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.bereft[id]++
 }
 
 // drawSmall is a program that draws: its pictures are a text that follows from
