@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"log"
 	"net"
 	"net/http"
@@ -33,7 +36,6 @@ type agent struct {
 	binary  string
 	dir     string // stands for the instance's disk
 	env     []string
-	log     *os.File
 
 	creds  string
 	server *http.Server
@@ -43,6 +45,7 @@ type agent struct {
 	mu      sync.Mutex
 	roles   map[string]string // role by the token of a task
 	running map[string]*exec.Cmd
+	tasks   int // started so far
 	exits   sync.WaitGroup
 }
 
@@ -88,15 +91,21 @@ func (a *agent) stop() {
 	a.server.Close()
 }
 
-// pids are the processes of running tasks.
-func (a *agent) pids() []int {
+// signal sends a signal to the runner that is at a job, as its log tells, and
+// reports whether there is one.
+func (a *agent) signal(job string, s os.Signal) (bool, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	var pids []int
 	for _, cmd := range a.running {
-		pids = append(pids, cmd.Process.Pid)
+		text, err := os.ReadFile(cmd.Stdout.(*os.File).Name())
+		if err != nil {
+			return false, err
+		}
+		if bytes.LastIndex(text, []byte("started job="+job)) > bytes.LastIndex(text, []byte("ended job="+job)) {
+			return true, cmd.Process.Signal(s)
+		}
 	}
-	return pids
+	return false, nil
 }
 
 func (a *agent) serveCredentials(w http.ResponseWriter, r *http.Request) {
@@ -184,12 +193,17 @@ func (a *agent) run(ctx context.Context, t types.Task) error {
 	for _, kv := range container.Environment {
 		cmd.Env = append(cmd.Env, *kv.Name+"="+*kv.Value)
 	}
-	cmd.Stdout, cmd.Stderr = a.log, a.log
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.tasks++
+	output, err := os.Create(filepath.Join(a.dir, fmt.Sprintf("runner-%d.log", a.tasks)))
+	if err != nil {
+		return err
+	}
+	cmd.Stdout, cmd.Stderr = output, output
 	a.roles[token] = aws.ToString(out.TaskDefinition.TaskRoleArn)
 	if err := cmd.Start(); err != nil {
-		return err
+		return errors.Join(err, output.Close())
 	}
 	a.running[arn] = cmd
 	a.exits.Go(func() { a.wait(ctx, arn, t, cmd) })
@@ -201,6 +215,7 @@ func (a *agent) run(ctx context.Context, t types.Task) error {
 func (a *agent) wait(ctx context.Context, arn string, t types.Task, cmd *exec.Cmd) {
 	_ = cmd.Wait() // how it ended shows in its log
 	a.mu.Lock()
+	_ = cmd.Stdout.(*os.File).Close() // the process has its own
 	_, died := a.running[arn]
 	delete(a.running, arn)
 	a.mu.Unlock()

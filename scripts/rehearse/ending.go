@@ -4,73 +4,85 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/infra"
+	"github.com/lowrank/lowrank/samples"
 
 	lowrankaws "github.com/lowrank/lowrank/infra/aws"
 )
 
-// poison shows where a job ends whose message kills every runner that takes it:
-// among the dead letters, and failed for its owner. The runners here are calls that
-// take the message and die without a word.
-func (r *rehearsal) poison(ctx context.Context) error {
-	if err := r.scale(ctx, "TrainingService", 0); err != nil {
+// endings sends a poison job and, while it goes its slow way, does what else there
+// is to do: the comparison with `lowrank serve`, the client scripts.
+func (r *rehearsal) endings(ctx context.Context, withClients bool) error {
+	if err := r.scale(ctx, "TrainingService", 2); err != nil { // one for the poison to kill
 		return err
 	}
-	for len(r.agent.pids()) > 1 {
-		if err := infra.Sleep(ctx, infra.SystemClock{}, 200*time.Millisecond); err != nil {
-			return err
-		}
-	}
-	var up struct {
-		UploadURL  string `json:"upload_url"`
-		ServingURL string `json:"serving_url"`
-	}
-	if err := r.api.do(ctx, http.MethodPost, "/v1/upload/poison.zip", nil, &up); err != nil {
-		return err
-	}
-	if status, err := r.api.put(ctx, up.UploadURL, []byte("PK\x05\x06")); err != nil || status != http.StatusOK {
-		return fmt.Errorf("PUT answered %d: %w", status, err)
-	}
-	var p prediction
-	body := map[string]any{"input": map[string]any{"instance_data": up.ServingURL, "task": "style"}}
-	if err := r.api.do(ctx, http.MethodPost, "/v1/models/"+trainModel+"/predictions", body, &p); err != nil {
-		return err
-	}
-	queue := lowrankaws.New(r.stack.sdk, r.stack.Config).Ports().Queues.Queue(infra.TrainingQueue)
-	// A runner that has just been told to stop may have taken it too: what counts is
-	// the queue's own count.
-	for d := (infra.Depth{}); d.Dead != 1; {
-		messages, err := queue.Receive(ctx, 1, 2*time.Second, time.Second)
-		if err != nil {
-			return err
-		}
-		for _, m := range messages {
-			if !strings.Contains(string(m.Body), p.ID) || m.Receives > infra.MaxReceives(infra.TrainingQueue) {
-				return fmt.Errorf("received %s for the %d. time", m.Body, m.Receives)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return r.poison(ctx) })
+	group.Go(func() error {
+		if r.made != nil {
+			if err := r.compare(ctx); err != nil {
+				return err
 			}
 		}
-		if d, err = queue.Depth(ctx); err != nil {
-			return err
+		if withClients {
+			return r.clients(ctx)
 		}
-	}
-	r.say("a message that killed three runners is a dead letter; waiting for the sweep's minute")
-	p, err := r.api.wait(ctx, p.ID, nil)
+		return nil
+	})
+	return group.Wait()
+}
+
+// poison shows where a job ends whose message kills every runner that takes it:
+// among the dead letters, and failed for its owner.
+func (r *rehearsal) poison(ctx context.Context) error {
+	zip, err := samples.Zip(samples.NeonSign)
 	if err != nil {
 		return err
 	}
-	if p.Status != "failed" || p.Error == "" {
-		return fmt.Errorf("the poisoned job is %s: %s", p.Status, p.Error)
+	p, err := r.api.trainByUpload(ctx, "poison.zip", zip, trainModel, trainInput)
+	if err != nil {
+		return err
 	}
-	r.say("its job failed for its owner: %s", p.Error)
-	return nil
+	killed := 0
+	p, err = r.api.wait(ctx, p.ID, func(*prediction) bool {
+		found, err := r.agent.signal(p.ID, syscall.SIGKILL)
+		if err == nil && found {
+			killed++
+		}
+		return err != nil
+	})
+	if err != nil {
+		return err
+	}
+	if p.Status != "failed" || p.Error == "" || killed != events.MaxCrashes {
+		return fmt.Errorf("the poison job is %s after %d runners: %s", p.Status, killed, p.Error)
+	}
+	r.say("the poison job killed %d runners and failed for its owner: %s", killed, p.Error)
+	queue := lowrankaws.New(r.stack.sdk, r.stack.Config).Ports().Queues.Queue(infra.TrainingQueue)
+	for {
+		letters, err := queue.DeadLetters(ctx, 1000)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(letters, func(m infra.Message) bool { return strings.Contains(string(m.Body), p.ID) }) {
+			r.say("its message is among the dead letters")
+			return nil
+		}
+		if err := infra.Sleep(ctx, infra.SystemClock{}, time.Second); err != nil {
+			return err
+		}
+	}
 }
 
 // remove drains the runners and deletes the stack; the bucket and the table stay.

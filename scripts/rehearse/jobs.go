@@ -37,8 +37,8 @@ func drawInput(concept string) map[string]any {
 	return map[string]any{"prompt": "a cat in the style of <1>", "lora_urls": concept, "seed": 11, "num_outputs": 2}
 }
 
-// jobs trains by upload, kills the runner in the middle, draws with what was
-// learnt, and compares all bytes with those of `lowrank serve`.
+// jobs trains by upload, stops and kills runners in the middle, draws with what was
+// learnt.
 func (r *rehearsal) jobs(ctx context.Context) error {
 	zip, err := samples.Zip(samples.NeonSign)
 	if err != nil {
@@ -64,9 +64,14 @@ func (r *rehearsal) jobs(ctx context.Context) error {
 	if err := r.scale(ctx, "TrainingService", 1); err != nil {
 		return err
 	}
-	if err := r.killInTheMiddle(ctx, p.ID); err != nil {
+	if err := r.interrupt(ctx, p.ID, "25%", syscall.SIGTERM); err != nil {
 		return err
 	}
+	r.say("told the runner to stop at a quarter of the training, as a spot notice does")
+	if err := r.interrupt(ctx, p.ID, "60%", syscall.SIGKILL); err != nil {
+		return err
+	}
+	r.say("killed the next one, which went on with it")
 	trained, weights, err := r.api.succeed(ctx, p.ID)
 	if err != nil {
 		return err
@@ -83,14 +88,24 @@ func (r *rehearsal) jobs(ctx context.Context) error {
 	if err := r.consumed(ctx, trained.ID+"-0", weights[0]); err != nil {
 		return err
 	}
-	wantWeights, wantPictures, err := r.serve(ctx, zip)
+	r.made = append([]string{weights[0]}, pictures...)
+	return nil
+}
+
+// compare does the same jobs on `lowrank serve`, which must make the same bytes.
+func (r *rehearsal) compare(ctx context.Context) error {
+	zip, err := samples.Zip(samples.NeonSign)
+	if err != nil {
+		return err
+	}
+	weights, pictures, err := r.serve(ctx, zip)
 	if err != nil {
 		return fmt.Errorf("lowrank serve: %w", err)
 	}
-	if weights[0] != wantWeights || !slices.Equal(pictures, wantPictures) {
-		return fmt.Errorf("here weights %s and pictures %v; lowrank serve made %s and %v", weights[0], pictures, wantWeights, wantPictures)
+	if want := append([]string{weights}, pictures...); !slices.Equal(r.made, want) {
+		return fmt.Errorf("weights and pictures here are %v; lowrank serve made %v", r.made, want)
 	}
-	r.say("`lowrank serve` makes the same bytes of both")
+	r.say("`lowrank serve` makes the same bytes of weights and pictures")
 	return nil
 }
 
@@ -135,27 +150,20 @@ func (r *rehearsal) presigned(ctx context.Context, zip []byte) error {
 	return nil
 }
 
-// killInTheMiddle waits until the job has come some way and kills its runner.
-func (r *rehearsal) killInTheMiddle(ctx context.Context, id string) error {
-	p, err := r.api.wait(ctx, id, func(p *prediction) bool { return strings.Contains(p.Logs, "50%") })
+// interrupt waits until the job has come so far and sends its runner a signal.
+func (r *rehearsal) interrupt(ctx context.Context, id, far string, s os.Signal) error {
+	p, err := r.api.wait(ctx, id, func(p *prediction) bool { return strings.Contains(p.Logs, far) })
 	if err != nil {
 		return err
 	}
 	if p.ended() {
-		return fmt.Errorf("the job %s before its runner could be killed: %s", p.Status, p.Error)
+		return fmt.Errorf("the job %s before its runner could be sent %v: %s", p.Status, s, p.Error)
 	}
-	now := r.agent.pids()
-	slices.Sort(now)
-	pid := now[len(now)-1] // the runner that trains came last
-	runner, err := os.FindProcess(pid)
-	if err != nil {
-		return err
+	found, err := r.agent.signal(id, s)
+	if err == nil && !found {
+		err = fmt.Errorf("no runner is at job %s", id)
 	}
-	if err := runner.Kill(); err != nil {
-		return err
-	}
-	r.say("killed the runner in the middle of the training")
-	return nil
+	return err
 }
 
 // draw draws with a concept and returns the pictures' hashes.

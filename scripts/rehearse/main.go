@@ -27,7 +27,7 @@ func main() {
 	log.SetFlags(0)
 	keep := flag.String("keep", "", "folder to work in, kept (default: a temporary one)")
 	withClients := flag.Bool("clients", false, "run the client scripts against the stack, too")
-	skip := flag.String("skip", "", "steps to leave out, by comma: functions, limits, jobs, poison")
+	skip := flag.String("skip", "", "steps to leave out, by comma: functions, limits, jobs")
 	prebuilt := flag.Bool("prebuilt", false, "take functions and binaries in bin/ as they are")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -55,6 +55,7 @@ type rehearsal struct {
 	api   *client
 	dir   string
 	begun time.Time
+	made  []string // SHA-256 of the weights and of the pictures that jobs made; none if it was left out
 }
 
 // say tells what was shown, and when.
@@ -119,11 +120,8 @@ func rehearse(ctx context.Context, keep string, prebuilt, withClients bool, skip
 		{"runners", r.startRunners},
 		{"limits", r.limits},
 		{"jobs", r.jobs},
-		{"poison", r.poison},
+		{"endings", func(ctx context.Context) error { return r.endings(ctx, withClients) }},
 		{"delete", r.remove},
-	}
-	if withClients {
-		steps = slices.Insert(steps, len(steps)-2, step{"clients", r.clients})
 	}
 	for _, step := range steps {
 		if slices.Contains(skip, step.name) {
@@ -171,9 +169,10 @@ func (r *rehearsal) front(host func() string, wrap func(http.Handler) http.Handl
 // lastLogs are the ends of the logs, for who has to find a failure's cause.
 func (r *rehearsal) lastLogs() string {
 	text := ""
-	for _, name := range []string{"emulator.log", "runners.log", "serve.log"} {
-		if b, err := os.ReadFile(filepath.Join(r.dir, name)); err == nil && len(b) > 0 {
-			text += "--- " + name + "\n" + string(tail(b, 4000)) + "\n"
+	logs, _ := filepath.Glob(filepath.Join(r.dir, "*.log")) // the pattern is right
+	for _, path := range logs {
+		if b, err := os.ReadFile(path); err == nil && len(b) > 0 {
+			text += "--- " + filepath.Base(path) + "\n" + string(tail(b, 4000)) + "\n"
 		}
 	}
 	return text

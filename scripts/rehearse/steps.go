@@ -79,20 +79,16 @@ func (r *rehearsal) startRunners(ctx context.Context) error {
 	if err := r.expect(ctx, http.StatusServiceUnavailable); err != nil {
 		return fmt.Errorf("before the first runner: %w", err)
 	}
-	logs, err := os.Create(filepath.Join(r.dir, "runners.log"))
-	if err != nil {
-		return err
-	}
 	s := r.stack
 	r.agent = &agent{
-		ecs: ecs.NewFromConfig(s.sdk), sts: sts.NewFromConfig(s.sdk), cluster: s.Outputs["ClusterName"], log: logs,
+		ecs: ecs.NewFromConfig(s.sdk), sts: sts.NewFromConfig(s.sdk), cluster: s.Outputs["ClusterName"],
 		binary: filepath.Join(s.root, "bin", "gpurunner"), dir: r.dir,
 		env: []string{"AWS_ENDPOINT_URL=" + s.emu.URL, "AWS_CA_BUNDLE=" + s.tls.files.CA, "SSL_CERT_FILE=" + s.tls.files.CA},
 	}
 	if err := r.agent.start(ctx); err != nil {
 		return err
 	}
-	for err = errors.New("not asked"); err != nil; {
+	for err := errors.New("not asked"); err != nil; {
 		if err = r.expect(ctx, http.StatusOK); err != nil {
 			select {
 			case <-ctx.Done():
@@ -121,7 +117,6 @@ func (r *rehearsal) expect(ctx context.Context, want int) error {
 func (r *rehearsal) stopAgent() {
 	if r.agent != nil {
 		r.agent.stop()
-		r.agent.log.Close()
 		r.agent = nil
 	}
 }
