@@ -32,7 +32,7 @@ func baseCommand() *cobra.Command {
 		Use:   "base",
 		Short: "Keep base models for the service",
 		Long: `Keep base models for the service: diffusers folders of SD 1.x, 2.x, inpainting or SDXL, or single .safetensors files of SD 1.x.
-A running service finds them when it is started again.`,
+A running service finds them within seconds.`,
 		Args: cobra.NoArgs,
 	}
 	cmd.PersistentFlags().StringVar(&data, "data", "", dataHelp)
@@ -197,6 +197,9 @@ func listBases(cmd *cobra.Command, dir string) error {
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NAME\tKIND\tSIZE\tDESCRIPTION")
 	for _, name := range base.Names(o) {
+		if checkBaseName(name) != nil {
+			continue // what a removal that was cut off has left
+		}
 		b, err := base.Open(name, o)
 		if err != nil {
 			fmt.Fprintf(w, "%s\t\t\tcannot be opened: %v\n", name, err)

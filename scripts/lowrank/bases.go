@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/lowrank/lowrank/events"
@@ -55,9 +57,38 @@ func (s servedBases) names() []string {
 		add(embedded.Name)
 	}
 	for _, name := range base.Names(base.Options{Folders: []string{s.dir}}) {
-		add(name)
+		if checkBaseName(name) == nil { // not one that is on its way out
+			add(name)
+		}
 	}
 	return names
+}
+
+// print says which files name stands for now, without reading them: it changes
+// when a base is added, removed or put in another's place.
+func (s servedBases) print(name string) string {
+	places := []string{filepath.Join(s.dir, name), filepath.Join(s.dir, name+".safetensors")}
+	for _, n := range s.named {
+		if n.name == name {
+			places = []string{n.path}
+		}
+	}
+	text := name
+	for _, path := range places {
+		if info, err := os.Stat(path); err == nil {
+			text += fmt.Sprintf(" %d %d", info.ModTime().UnixNano(), info.Size())
+		}
+	}
+	return text
+}
+
+// prints is print of all bases.
+func (s servedBases) prints() string {
+	var all strings.Builder
+	for _, name := range s.names() {
+		all.WriteString(s.print(name) + "\n")
+	}
+	return all.String()
 }
 
 // Open implements models.Bases.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/functions/api"
 	"github.com/lowrank/lowrank/functions/ingest"
 	"github.com/lowrank/lowrank/functions/notify"
@@ -83,6 +84,7 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 	if err != nil {
 		return err
 	}
+	prints := bases.prints() // first: what changes from here on is seen later
 	catalogue, err := bases.catalogue(cmd.Context())
 	if err != nil {
 		return err
@@ -106,8 +108,10 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 	ports := store.Ports()
 	client := openWebhookClient(f.loopback)
 	stopping := make(chan struct{})
-	handler := api.New(api.Config{Ports: ports, Catalogue: catalogue, PublicURL: f.publicURL, Stream: true, Stopping: stopping, Log: log})
-	handler = web.New(web.Config{Ports: ports, Catalogue: catalogue, API: handler, PublicURL: f.publicURL, Log: log})
+	handler := newLive(bases, prints, catalogue, func(c *events.Catalogue) http.Handler {
+		handler := api.New(api.Config{Ports: ports, Catalogue: c, PublicURL: f.publicURL, Stream: true, Stopping: stopping, Log: log})
+		return web.New(web.Config{Ports: ports, Catalogue: c, API: handler, PublicURL: f.publicURL, Log: log})
+	})
 	server := &http.Server{
 		Handler:           route(store, handler),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -132,6 +136,7 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 		func() { notify.New(ports, client, log).Run(work, deliverers) },
 		func() { sweep.New(ports, 0, log).Run(work) },
 		func() { tidy(work, store, log) },
+		func() { handler.watch(work, log) },
 	} {
 		background.Go(run)
 	}

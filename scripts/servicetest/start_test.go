@@ -3,8 +3,10 @@
 package servicetest
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"net"
 	"net/http"
 	"os"
@@ -194,4 +196,98 @@ func TestTLS(t *testing.T) {
 		t.Errorf("the key: %v, %v", info.Mode(), err)
 	}
 	s.stop()
+}
+
+// A base model that is added while the service runs is there within seconds, on
+// the runners too, and gone when it is removed.
+func TestBaseWhileServing(t *testing.T) {
+	needService(t)
+	t.Parallel()
+	s := serve(t, t.TempDir(), "")
+	before := s.file(s.succeeded(s.train(2, 2).ID))
+	add := func(path string) {
+		if out, errs, code := run(t, "base", "add", "second", path, "--data", s.dir); code != 0 {
+			t.Fatalf("base add: %s %s", out, errs)
+		}
+	}
+	ask := func() (events.Prediction, int) {
+		var answer []byte
+		var p events.Prediction
+		code := s.call("POST", "/v1/models/replicate/lora/predictions", map[string]any{"input": map[string]any{
+			"prompt": "a cat", "seed": 1, "num_inference_steps": 2, "base": "second"}}, &answer)
+		if code == http.StatusCreated {
+			if err := json.Unmarshal(answer, &p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return p, code
+	}
+	there := func(want int) events.Prediction {
+		for {
+			s.alive()
+			if p, code := ask(); code == want {
+				return p
+			}
+			pause()
+		}
+	}
+	draw := func() string { return s.bytes(s.succeeded(there(http.StatusCreated).ID)) }
+	if _, code := ask(); code != http.StatusUnprocessableEntity {
+		t.Errorf("a base that is not there: %d", code)
+	}
+	const embedded = "../../gpurunner/base/embedded/model"
+	add(embedded)
+	first := draw()
+	if out, errs, code := run(t, "base", "remove", "second", "--data", s.dir); code != 0 {
+		t.Fatalf("base remove: %s %s", out, errs)
+	}
+	there(http.StatusUnprocessableEntity)
+	// Another model of the same name is not taken for the first.
+	other := otherBase(t, embedded)
+	add(other)
+	if second := draw(); second == first {
+		t.Error("the base that was removed still draws")
+	}
+	if after := s.file(s.succeeded(s.train(2, 2).ID)); !bytes.Equal(before, after) {
+		t.Error("the embedded base trains otherwise than before")
+	}
+	s.stop()
+}
+
+// otherBase copies a base model's folder, with other weights in its VAE.
+func otherBase(t *testing.T, from string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "other")
+	if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "vae", "diffusion_pytorch_model.safetensors")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := len(data) - 4096; i < len(data)-1; i += 2 {
+		data[i] ^= 0x3f // mantissas alone: no weight becomes huge
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// The card's hashes are those of the first.
+	card := filepath.Join(dir, "lowrank.json")
+	text, err := os.ReadFile(card)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c map[string]any
+	if err := json.Unmarshal(text, &c); err != nil {
+		t.Fatal(err)
+	}
+	delete(c, "weights")
+	if text, err = json.Marshal(c); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(card, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
