@@ -423,6 +423,9 @@ func trainDrawCombine(t *testing.T, p *tab, zipFile, trainer string, set func(),
 		p.until("the loss is drawn while it runs", `document.querySelector(".chart .smooth") && document.querySelector("[data-panel]").dataset.status === "processing"`)
 		p.axe("the page of a training under way")
 	}
+	if *screens != "" {
+		p.until("three previews are there", `document.querySelectorAll(".previews img").length === 3`)
+	}
 	p.shot("training")
 	p.until("the concept is there", `document.querySelector(".made:not(.waiting)")`)
 	most := 0.0
@@ -453,7 +456,7 @@ func trainDrawCombine(t *testing.T, p *tab, zipFile, trainer string, set func(),
 	p.shot("drawn")
 
 	// A second concept, of those that ship, with its own scale and token.
-	shipped := eval[string](p, `[...document.querySelectorAll(".pick option")].find((o) => o.textContent.includes("ships"))?.value ?? ""`)
+	shipped := eval[string](p, `[...document.querySelectorAll(".pick option")].findLast((o) => o.textContent.includes("ships"))?.value ?? ""`)
 	if shipped == "" {
 		t.Fatal("no concept that ships can be chosen")
 	}

@@ -67,8 +67,9 @@ var desktop, phone = look{width: 1280, height: 860}, look{width: 320, height: 64
 // tab is one tab of a real browser, in a profile of its own unless it shares another's.
 type tab struct {
 	*testing.T
-	ctx context.Context
-	url string
+	ctx  context.Context
+	url  string
+	look look
 
 	mu     sync.Mutex
 	errors []string // what the page complained of
@@ -92,7 +93,7 @@ func open(t *testing.T, browser context.Context, url string, l look, beside *tab
 	} else {
 		ctx, cancel = chromedp.NewContext(beside.ctx)
 	}
-	p := &tab{T: t, ctx: ctx, url: url}
+	p := &tab{T: t, ctx: ctx, url: url, look: l}
 	t.Cleanup(func() {
 		cancel()
 		p.mu.Lock()
@@ -323,8 +324,12 @@ func (p *tab) shot(name string) {
 	}
 	p.run(chromedp.Sleep(400 * time.Millisecond))
 	picture, err := chromedp.Run(p.ctx, func(ctx context.Context, target *chromedp.Target) ([]byte, error) {
-		quality := int64(82)
-		r, err := cdp.Call(ctx, target, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatJpeg, Quality: &quality})
+		quality := int64(62)
+		clip := &page.Viewport{Width: float64(p.look.width), Height: float64(p.look.height), Scale: 0.8}
+		if p.look.width < 800 {
+			clip.Scale = 1
+		}
+		r, err := cdp.Call(ctx, target, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatJpeg, Quality: &quality, Clip: clip})
 		return r.Data, err
 	})
 	if err != nil {

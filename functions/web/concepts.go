@@ -39,11 +39,16 @@ type concept struct {
 // Initial stands for a concept without a picture.
 func (c concept) Initial() string { return strings.ToUpper(c.Name[:min(1, len(c.Name))]) }
 
-func (c concept) scale() string {
-	if c.Scale > 0 {
-		return plainText(c.Scale)
+// scale is what the concept is drawn with first: of one's own, styles at what the base's card says, things stronger.
+func (v *visit) scale(c concept) float64 {
+	on, ok := v.Catalogue.On(events.ProgramLora, c.Base)
+	switch {
+	case c.Scale > 0:
+		return c.Scale
+	case ok && c.Task == "style" && on.Base.LoraScale > 0:
+		return on.Base.LoraScale
 	}
-	return "0.7"
+	return 0.7
 }
 
 // promptFor is a prompt that calls the chosen concepts by what they are: things first, styles after.
@@ -59,7 +64,7 @@ func promptFor(with []concept) string {
 	}
 	p := "a photo of " + strings.Join(things, " and ")
 	if len(things) == 0 {
-		p = "a castle"
+		p = "a cat"
 	}
 	if len(styles) > 0 {
 		p += " in the style of " + strings.Join(styles, " and ")
@@ -169,6 +174,7 @@ func (v *visit) allConcepts(base string) ([]concept, error) {
 	add := func(all []concept) {
 		for _, c := range all {
 			if c.Base == base {
+				c.Scale = v.scale(c)
 				out = append(out, c)
 			}
 		}

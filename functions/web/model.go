@@ -144,7 +144,7 @@ func (s *site) demoPage(v *visit) error {
 		}
 		f.openSet()
 	}
-	f.fillConcepts(with)
+	v.fillConcepts(f, with)
 	return v.renderDemo(http.StatusOK, t, f, nil)
 }
 
@@ -162,14 +162,14 @@ func (f *form) fillFrom(j *events.Job) error {
 }
 
 // fillConcepts chooses concepts to draw with, with a prompt that calls them.
-func (f *form) fillConcepts(with []concept) {
+func (v *visit) fillConcepts(f *form, with []concept) {
 	if len(with) == 0 || f.Field("lora_urls") == nil {
 		return
 	}
 	var urls, scales []string
 	for _, c := range with {
 		urls = append(urls, c.URL)
-		scales = append(scales, c.scale())
+		scales = append(scales, plainText(v.scale(c)))
 	}
 	f.fill(map[string]any{"lora_urls": strings.Join(urls, "|"), "lora_scales": strings.Join(scales, "|"), "prompt": promptFor(with)})
 	if len(with) == 1 {

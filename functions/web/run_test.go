@@ -123,12 +123,12 @@ func TestTrainAndDraw(t *testing.T) {
 	if first, second, ok := strings.Cut(urls, "|"); !ok || !strings.Contains(first, "neonsign.safetensors") || !strings.HasSuffix(second, "/dots.safetensors") {
 		t.Fatalf("lora_urls: got %q", urls)
 	}
-	if !strings.Contains(page, "a castle in the style of &lt;1&gt; and &lt;2&gt;") || !strings.Contains(page, `value="0.7|0.6"`) {
+	if !strings.Contains(page, "a cat in the style of &lt;1&gt; and &lt;2&gt;") || !strings.Contains(page, `value="0.5|0.6"`) {
 		t.Error("no prompt and scales for both")
 	}
-	drawn := b.run("/replicate/lora", url.Values{"prompt": {"a castle in the style of <1>"}, "lora_urls": {urls}, "lora_scales": {"0.7|0.6"}, "num_outputs": {"2"}, "seed": {"5"}})
+	drawn := b.run("/replicate/lora", url.Values{"prompt": {"a cat in the style of <1>"}, "lora_urls": {urls}, "lora_scales": {"0.5|0.6"}, "num_outputs": {"2"}, "seed": {"5"}})
 	page = b.ended(drawn)
-	if strings.Count(page, "<figure><a href=") != 2 || !strings.Contains(page, "Picture 2 of: a castle") {
+	if strings.Count(page, "<figure><a href=") != 2 || !strings.Contains(page, "Picture 2 of: a cat") {
 		t.Errorf("the pictures are not shown\n%s", between(page, `id="result"`, "</section>"))
 	}
 	picture := between(page, `<figure><a href="`, `"`)
@@ -136,7 +136,7 @@ func TestTrainAndDraw(t *testing.T) {
 		t.Errorf("%s: got %d", picture, a.status)
 	}
 	again := b.page("/replicate/lora?from=" + string(idOf(drawn)))
-	for _, want := range []string{`value="0.7|0.6"`, `name="seed" value="5"`, "a castle in the style of &lt;1&gt;</textarea>"} {
+	for _, want := range []string{`value="0.5|0.6"`, `name="seed" value="5"`, "a cat in the style of &lt;1&gt;</textarea>"} {
 		if !strings.Contains(again, want) {
 			t.Errorf("settings again: no %s", want)
 		}

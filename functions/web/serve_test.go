@@ -71,10 +71,17 @@ func TestBrowserServe(t *testing.T) {
 	if err := os.WriteFile(zipFile, pictures, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	p := open(t, browser, url, desktop, nil)
+	l := desktop
+	if *screens != "" {
+		l.height = 1180 // all of a training
+	}
+	p := open(t, browser, url, l, nil)
 	p.to("/")
 	p.settled("/", 0)
 	p.shot("start")
+	p.to("/sign-in")
+	p.axe("/sign-in")
+	p.shot("sign-in")
 	p.signIn(token)
 	p.to("/examples")
 	p.settled("/examples", 0)
@@ -95,6 +102,12 @@ func TestBrowserServe(t *testing.T) {
 		}
 	}
 	trainDrawCombine(t, p, zipFile, trainer, set, true)
+	small := open(t, browser, url, phone, nil)
+	small.signIn(token)
+	small.to("/predictions?kind=trainings")
+	small.follow(".card h2 a")
+	small.settled("a training's page on a phone", 0)
+	small.axe("a training's page on a phone")
 	if *screens == "" {
 		return
 	}
@@ -104,18 +117,23 @@ func TestBrowserServe(t *testing.T) {
 	p.to("/replicate/lora/api")
 	p.shot("api")
 	p.to("/replicate/lora-advanced-training")
-	p.fill("#in-lora_rank", "8")
-	p.fill("#in-seed", "many")
+	p.fill("#in-lora_rank", "999")
+	p.fill("#in-max_train_steps_ti", "0")
 	p.click("form.inputs button[type=submit]")
 	p.run(chromedp.Sleep(500 * time.Millisecond))
 	p.shot("wrong")
-	for name, l := range map[string]look{"dark": {width: 1280, height: 860, dark: true}, "phone": phone, "phone-dark": {width: 320, height: 640, dark: true}} {
+	p.to("/nothing")
+	p.shot("missing")
+	for name, l := range map[string]look{"dark": {width: 1280, height: 860, dark: true}, "phone": {width: 320, height: 1100}} {
 		other := open(t, browser, url, l, nil)
 		other.signIn(token)
 		other.to("/")
 		other.shot("start-" + name)
 		other.to("/replicate/lora?with=neon-sign&with=lowie")
 		other.shot("draw-" + name)
+		other.to("/predictions?kind=trainings")
+		other.follow(".card h2 a")
+		other.shot("trained-" + name)
 		other.to("/predictions")
 		other.shot("predictions-" + name)
 	}

@@ -43,7 +43,7 @@ func previewMoments(o train.Options, all, evals int) []int {
 // previewPrompt is what previews show.
 func previewPrompt(o train.Options, concept string) string {
 	if o.UseTemplate == train.TaskStyle || strings.Contains(o.CaptionPattern, "style") {
-		return "a castle in the style of " + concept
+		return "a cat in the style of " + concept
 	}
 	return "a photo of " + concept
 }

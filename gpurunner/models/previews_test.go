@@ -43,7 +43,7 @@ func TestPreviewPrompt(t *testing.T) {
 	}
 	defer b.Close()
 	for task, want := range map[string]string{
-		train.TaskStyle: "a castle in the style of <a>", train.TaskObject: "a photo of <a>", train.TaskFace: "a photo of <a>", "": "a photo of <a>",
+		train.TaskStyle: "a cat in the style of <a>", train.TaskObject: "a photo of <a>", train.TaskFace: "a photo of <a>", "": "a photo of <a>",
 	} {
 		o, err := train.ForCard(task, b.Card)
 		if err != nil {
