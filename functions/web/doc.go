@@ -28,7 +28,14 @@
 // live.js part by part; the loss curve and the time left are read from the log's progress lines (progress.go).
 //
 // What a job puts under its output prefix is shown as soon as it is there: out-*.png before the job has ended,
-// and preview-*.png beside the loss curve.
+// and of a training (gpurunner/models) preview-*.png on its way and loss.csv at its end, which are no outputs:
+// clients do not hear of them. Room for what is still to come is kept, so that nothing moves.
+//
+// # How it is tested
+//
+// Most tests ask the handler as a browser without JavaScript does. Under LOWRANK_REQUIRE=browser the pages are
+// driven in a real Chromium, with axe-core (scripts/axe/fetch) and, once, over the real `lowrank serve`;
+// -screens DIR keeps pictures of the pages, those in docs/screens.
 //
 // # What it is not
 //
