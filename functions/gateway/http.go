@@ -33,7 +33,11 @@ func HTTP(h http.Handler) func(context.Context, lambdaevents.APIGatewayV2HTTPReq
 			return answer(problem(http.StatusBadRequest, "Bad request", "The request could not be read."), ""), nil
 		}
 		w := &writer{header: http.Header{}}
-		h.ServeHTTP(w, req)
+		if dots(req.URL.Path) { // clients resolve them; in what is left over they were encoded, and are no names
+			w = problem(http.StatusNotFound, "Not found", "There is nothing at this path.")
+		} else {
+			h.ServeHTTP(w, req)
+		}
 		return answer(w, req.Header.Get("Accept-Encoding")), nil
 	}
 }
@@ -80,6 +84,16 @@ func path(raw string) string {
 		return decoded
 	}
 	return raw
+}
+
+// dots reports whether a path has a segment . or ..
+func dots(path string) bool {
+	for segment := range strings.SplitSeq(path, "/") {
+		if segment == "." || segment == ".." {
+			return true
+		}
+	}
+	return false
 }
 
 // writer keeps an answer.

@@ -75,6 +75,18 @@ func TestPath(t *testing.T) {
 	}
 }
 
+func TestDots(t *testing.T) {
+	for path, want := range map[string]int{
+		"/v1/predictions/%2e%2e": 404, "/v1/upload/..%2fevil.zip": 404, "/v1/upload/../evil.zip": 404, "/./": 404,
+		"/v1/upload/dots..in.name.zip": 200, "/v1/upload/.hidden": 200, "/v1/upload/...": 200,
+	} {
+		out := ask(t, event("GET", path), func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusOK) })
+		if out.StatusCode != want {
+			t.Errorf("%s was answered %d, want %d", path, out.StatusCode, want)
+		}
+	}
+}
+
 func TestAnswer(t *testing.T) {
 	t.Run("JSON", func(t *testing.T) {
 		out := ask(t, event("GET", "/"), func(w http.ResponseWriter, r *http.Request) {

@@ -226,10 +226,21 @@ func (a *agent) wait(ctx context.Context, arn string, t types.Task, cmd *exec.Cm
 		log.Printf("ECS agent: %v", err)
 	}
 	if service, ok := serviceOf(t); ok {
-		if _, err := a.ecs.UpdateService(ctx, &ecs.UpdateServiceInput{Cluster: &a.cluster, Service: &service, ForceNewDeployment: true}); err != nil && ctx.Err() == nil {
+		if err := a.replace(ctx, service); err != nil && ctx.Err() == nil {
 			log.Printf("ECS agent: %v", err)
 		}
 	}
+}
+
+// replace lets a service start the tasks that it lacks: told its count once more,
+// the emulator counts.
+func (a *agent) replace(ctx context.Context, service string) error {
+	out, err := a.ecs.DescribeServices(ctx, &ecs.DescribeServicesInput{Cluster: &a.cluster, Services: []string{service}})
+	if err != nil || len(out.Services) == 0 {
+		return err
+	}
+	_, err = a.ecs.UpdateService(ctx, &ecs.UpdateServiceInput{Cluster: &a.cluster, Service: &service, DesiredCount: aws.Int32(out.Services[0].DesiredCount)})
+	return err
 }
 
 // serviceOf is the service that a task belongs to.

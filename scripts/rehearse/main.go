@@ -102,7 +102,7 @@ func rehearse(ctx context.Context, keep string, prebuilt, withClients bool, skip
 	}
 	r.say("emulator is up")
 
-	api, err := r.front(func() string { return r.stack.Outputs["ApiId"] + ".execute-api.localhost" }, limited)
+	api, err := r.front(func() string { return r.stack.Outputs["ApiId"] + ".execute-api.localhost" }, func(h http.Handler) http.Handler { return limited(r.preflights(h)) })
 	if err != nil {
 		return err
 	}

@@ -71,6 +71,10 @@ func forward(a *authority, emulatorURL string, host func() string) (*httputil.Re
 // limited is API Gateway's part: sizes, patience, and answers that come whole.
 func limited(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength > apiBody {
+			message(w, http.StatusRequestEntityTooLarge, "Request Entity Too Large")
+			return
+		}
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, apiBody))
 		if err != nil || payload(body) > lambdaPayload {
 			message(w, http.StatusRequestEntityTooLarge, "Request Entity Too Large")

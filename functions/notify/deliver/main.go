@@ -6,6 +6,7 @@ import (
 	"context"
 	"log"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -23,6 +24,7 @@ func main() {
 		log.Fatal(err)
 	}
 	ports := store.Ports()
-	n := notify.New(ports, fetch.WebhookClient(fetch.Options{}, 5*time.Second), slog.Default())
+	reach := fetch.Options{AllowLoopback: os.Getenv("LOWRANK_ALLOW_LOOPBACK") == "true"} // scripts/rehearse sets it, template.yaml does not
+	n := notify.New(ports, fetch.WebhookClient(reach, 5*time.Second), slog.Default())
 	lambda.Start(gateway.Queue(ports.Queues.Queue(infra.WebhookQueue), n.Handle))
 }
