@@ -23,7 +23,7 @@ const uploadedBase = "uploaded"
 func (r *rehearsal) deploy(ctx context.Context, apiURL, contentURL string) error {
 	s := r.stack
 	err := s.deploy(ctx, stackName, "template.yaml", "Architecture="+architecture(), "RunnerImage="+runnerImage, "MachineImage="+imageName,
-		"PublicUrl="+apiURL, "OutputsUrl="+contentURL, "ForcePathStyle=true", "ManageCapacity=false")
+		"PublicUrl="+apiURL, "OutputsUrl="+contentURL, "AlarmEmail=alarms@example.com", "ForcePathStyle=true", "ManageCapacity=false")
 	if err != nil {
 		return err
 	}
