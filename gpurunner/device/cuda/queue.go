@@ -29,8 +29,9 @@ type queue struct {
 	now    int64
 	off    bool // capture failed once: everything is launched one by one
 
-	note               string // why it is off
-	captured, replayed int
+	note          string // why it is off
+	captured      int    // chunks
+	replayed, all int    // operations
 }
 
 // chunk is work that was seen before.
@@ -59,10 +60,10 @@ const (
 	opUpload // to, bytes
 )
 
-// Replays tells how many chunks of work were captured, and how often one was
-// replayed; note says why not, where the driver refused.
-func (d *Device) Replays() (captured, replayed int, note string) {
-	return d.queue.captured, d.queue.replayed, d.queue.note
+// Replays tells which share of all operations was replayed; note says why none
+// is, where the driver refuses.
+func (d *Device) Replays() (share float64, note string) {
+	return float64(d.queue.replayed) / float64(max(d.queue.all, 1)), d.queue.note
 }
 
 // Step implements device.Stepper.
@@ -102,6 +103,7 @@ func (d *Device) flush() {
 	if q.ops == 0 {
 		return
 	}
+	q.all += q.ops
 	if err := d.send(); err != nil {
 		d.lose(err)
 	}
@@ -241,7 +243,7 @@ func (d *Device) replay(c *chunk) error {
 	if err := d.driver.launchGraph(c.graph); err != nil {
 		return err
 	}
-	q.replayed++
+	q.replayed += q.ops
 	if len(q.data) > 0 {
 		return d.driver.record(c.read)
 	}

@@ -1,0 +1,44 @@
+//go:build cuda
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// gpucheck itself, on the small base that the program carries.
+func TestDryRun(t *testing.T) {
+	dir := t.TempDir()
+	var out bytes.Buffer
+	s := settings{models: "embedded", only: "ours,peers", precision: "f32", out: dir, python: "python3", runs: 1, steps: 2, warm: 1, concept: 3}
+	if err := check(context.Background(), s, &out); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "results.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r report
+	if err := json.Unmarshal(text, &r); err != nil {
+		t.Fatal(err)
+	}
+	t.Log(out.String())
+	if len(r.Rows) != 4 {
+		t.Fatalf("%d rows, want one of drawing and three of training:\n%s", len(r.Rows), out.String())
+	}
+	for _, x := range r.Rows {
+		if x.Step <= 0 || x.TFLOP <= 0 || x.Memory <= 0 || !strings.Contains(x.Note, "replayed") {
+			t.Errorf("%+v", x)
+		}
+	}
+	table, err := os.ReadFile(filepath.Join(dir, "results.md"))
+	if err != nil || strings.Contains(string(table), "NaN") || strings.Count(string(table), "| lowrank |") != 4 {
+		t.Errorf("%v\n%s", err, table)
+	}
+}
