@@ -14,6 +14,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
@@ -247,6 +248,16 @@ func (p *tab) pick(selector, value string) {
 func (p *tab) attach(selector string, files ...string) {
 	p.Helper()
 	p.run(chromedp.SetUploadFiles(chromedp.CSS(selector), files))
+}
+
+// drop drags files onto what a selector finds, and lets them go there.
+func (p *tab) drop(selector string, files ...string) {
+	p.Helper()
+	p.run(chromedp.ScrollIntoView(chromedp.CSS(selector)))
+	at := eval[[]float64](p, fmt.Sprintf(`(() => { const r = document.querySelector(%q).getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] })()`, selector))
+	for _, step := range []input.DispatchDragEventType{input.DispatchDragEventTypeDragEnter, input.DispatchDragEventTypeDragOver, input.DispatchDragEventTypeDrop} {
+		p.run(command(input.DispatchDragEvent, input.DispatchDragEventParams{Type: step, X: at[0], Y: at[1], Data: &input.DragData{Items: []*input.DragDataItem{}, Files: files, DragOperationsMask: 1}}))
+	}
 }
 
 // tabTo presses the Tab key until the focus is where a selector says, as someone without a mouse does.
