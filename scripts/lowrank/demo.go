@@ -57,7 +57,11 @@ all over HTTP as any client would. It ends with one picture that shows what was 
 // demoDir makes the folder; one that holds something already is left alone.
 func demoDir(keep string) (string, error) {
 	if keep == "" {
-		return os.MkdirTemp("", "lowrank-demo-*")
+		dir, err := os.MkdirTemp("", "lowrank-demo-*")
+		if err != nil {
+			return "", fmt.Errorf("no folder can be made for temporary files (%w): set TMPDIR, or name a folder with --keep", err)
+		}
+		return dir, nil
 	}
 	entries, err := os.ReadDir(keep)
 	if err == nil && len(entries) > 0 {

@@ -8,6 +8,7 @@ import (
 	"image"
 	_ "image/png" // what the service draws
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -34,6 +35,12 @@ type Result struct {
 	Style, Mascot  string // the concepts' files
 	Parts          []Part
 	StyleURL, Data string
+	Pictures       Pictures
+}
+
+// Pictures are those of the sheet, row by row.
+type Pictures struct {
+	Without, Style, Mascot, Both []image.Image
 }
 
 // Part is a timed part of the work.
@@ -42,16 +49,26 @@ type Part struct {
 	Took time.Duration
 }
 
-// stylePrompts are things that the style's pictures do not show.
-var stylePrompts = []string{"a pizza", "a mushroom", "a frog", "a heart", "a star", "a robot", "a bear", "an ice cream"}
-
-// mascotPrompts are places and manners that the mascot's pictures do not show.
-var mascotPrompts = []string{
-	"a picture of %s", "%s on a red background", "%s on a green background", "%s on a black background",
-	"%s in the style of chalk", "%s in the style of gold", "%s in the style of blueprint", "%s in the style of sunset",
+// shot is a picture of the sheet: a prompt and its seed.
+type shot struct {
+	prompt string
+	seed   int
 }
 
-const seed = 7
+// styleShots are of things that the style's pictures do not show.
+var styleShots = []shot{{"a bear", 11}, {"a butterfly", 15}, {"a frog", 8}, {"a heart", 14}, {"a mushroom", 15}, {"a penguin", 11}, {"a robot", 11}, {"a star", 8}}
+
+// mascotShots put the mascot where its pictures do not show it.
+var mascotShots = []shot{
+	{"a picture of %s", 16}, {"%s on a yellow background", 16}, {"%s on a pink background", 16}, {"%s on a purple background", 16},
+	{"%s in the style of stained glass", 16}, {"%s in the style of gold", 16}, {"%s in the style of sunset", 10}, {"%s in the style of sepia", 12},
+}
+
+// bothSeeds are of pictures of the mascot in the style.
+var bothSeeds = []int{31, 32, 40, 12, 10, 33, 34, 49}
+
+// trainingSeed is the seed of both trainings.
+const trainingSeed = 7
 
 // Run does the demo. It leaves the service stopped and its folder as it is.
 func Run(ctx context.Context, o Options) (*Result, error) {
@@ -93,6 +110,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err := timed("drawing", func() (err error) { sections, err = d.draw(ctx); return err }); err != nil {
 		return nil, err
 	}
+	res.Pictures = Pictures{Without: sections[0].rows[0].pictures(), Style: sections[0].rows[1].pictures(), Mascot: sections[1].rows[0].pictures(), Both: sections[2].rows[0].pictures()}
 	sheet, err := contactSheet("lowrank: a style and a mascot, taught from a few pictures", sections)
 	if err != nil {
 		return nil, err
@@ -124,7 +142,7 @@ func (d *demo) train(ctx context.Context, set, task, label string) (concept, err
 	if err != nil {
 		return concept{}, err
 	}
-	p, err := d.s.train(ctx, set+".zip", zip, map[string]any{"task": task, "seed": seed})
+	p, err := d.s.train(ctx, set+".zip", zip, map[string]any{"task": task, "seed": trainingSeed})
 	if err != nil {
 		return concept{}, err
 	}
@@ -160,10 +178,6 @@ func (d *demo) train(ctx context.Context, set, task, label string) (concept, err
 // draw asks for all pictures of the sheet at once: the queue keeps them in
 // order.
 func (d *demo) draw(ctx context.Context) ([]section, error) {
-	neon := func(p string) string { return p + " in the style of <1>" }
-	lowie := func(p string) string { return fmt.Sprintf(p, "<1>") }
-	both := func(p string) string { return fmt.Sprintf(p, "<2>") + " in the style of <1>" }
-	bothPrompts := mascotPrompts[:1]
 	type wish struct {
 		row     *row
 		i       int
@@ -175,26 +189,25 @@ func (d *demo) draw(ctx context.Context) ([]section, error) {
 		{heading: "A style", text: "24 pictures of neon signs were uploaded; none shows these things. The same prompt and seed, without and with the concept.",
 			rows: []row{{label: "without"}, {label: "in the style of <1>"}}},
 		{heading: "A mascot", text: "10 pictures of Lowie were uploaded. The prompts put him where the pictures do not.", rows: []row{{label: "<1>"}}},
-		{heading: "Both at once", text: "Two files on one loaded base: the mascot in the style, other seeds.", rows: []row{{label: "<2> in the style of <1>"}}},
+		{heading: "Both at once", text: "Two files on one loaded base: the mascot as a neon sign at night, by eight seeds.", rows: []row{{label: "<1> and <2>"}}},
 	}
-	add := func(r *row, caption, prompt string, seed int, urls, scales string) {
+	add := func(r *row, caption, prompt string, seed int, more map[string]any) {
 		in := map[string]any{"prompt": prompt, "seed": seed}
-		if urls != "" {
-			in["lora_urls"], in["lora_scales"] = urls, scales
-		}
+		maps.Copy(in, more)
 		wishes = append(wishes, wish{r, len(r.cells), caption, in})
 		r.cells = append(r.cells, cell{caption: caption})
 	}
-	for _, p := range stylePrompts {
-		add(&sections[0].rows[0], p, p, seed, "", "")
-		add(&sections[0].rows[1], p, neon(p), seed, d.style.url, styleScale)
+	for _, s := range styleShots {
+		add(&sections[0].rows[0], s.prompt, s.prompt, s.seed, nil)
+		add(&sections[0].rows[1], s.prompt, s.prompt+" in the style of <1>", s.seed, map[string]any{"lora_urls": d.style.url, "lora_scales": "0.5"})
 	}
-	for _, p := range mascotPrompts {
-		add(&sections[1].rows[0], lowie(p), lowie(p), seed, d.mascot.url, mascotScale)
+	for _, s := range mascotShots {
+		prompt := fmt.Sprintf(s.prompt, "<1>")
+		add(&sections[1].rows[0], prompt, prompt, s.seed, map[string]any{"lora_urls": d.mascot.url, "lora_scales": "1"})
 	}
-	for i := range len(stylePrompts) {
-		p := bothPrompts[i%len(bothPrompts)]
-		add(&sections[2].rows[0], fmt.Sprintf("seed %d", seed+i), both(p), seed+i, d.style.url+"|"+d.mascot.url, bothScale)
+	for _, seed := range bothSeeds {
+		add(&sections[2].rows[0], fmt.Sprintf("seed %d", seed), "<2> in the style of <1> in the style of night", seed,
+			map[string]any{"lora_urls": d.style.url + "|" + d.mascot.url, "lora_scales": "0.7|0.95"})
 	}
 
 	var mu sync.Mutex
@@ -241,10 +254,3 @@ func (d *demo) picture(ctx context.Context, input map[string]any) (image.Image, 
 	img, _, err := image.Decode(bytes.NewReader(data))
 	return img, err
 }
-
-// The scales that the sheet is drawn with.
-const (
-	styleScale  = "0.5"
-	mascotScale = "1"
-	bothScale   = "0.7|0.5"
-)

@@ -27,6 +27,15 @@ type row struct {
 	cells []cell
 }
 
+// pictures are those of the cells.
+func (r row) pictures() []image.Image {
+	var all []image.Image
+	for _, c := range r.cells {
+		all = append(all, c.picture)
+	}
+	return all
+}
+
 // section is a part of the sheet under a heading.
 type section struct {
 	heading, text string
