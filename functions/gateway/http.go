@@ -72,12 +72,13 @@ func request(ctx context.Context, event lambdaevents.APIGatewayV2HTTPRequest) (*
 	return req, nil
 }
 
-// path decodes the path unless API Gateway did: it is said to be raw, but comes
-// decoded in some configurations. Whatever no encoded path can hold is decoded.
+// path decodes the path as far as API Gateway did not: it is said to be raw, but an
+// HTTP API decodes every escape but %25. Whatever holds what no encoded path can
+// hold was decoded so.
 func path(raw string) string {
 	for i := range len(raw) {
 		if c := raw[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`"<>\^{|}`+"`", c) >= 0 {
-			return raw
+			return strings.ReplaceAll(raw, "%25", "%")
 		}
 	}
 	if decoded, err := url.PathUnescape(raw); err == nil {

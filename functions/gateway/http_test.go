@@ -65,6 +65,8 @@ func TestPath(t *testing.T) {
 		"Encoded":     {"/v1/upload/K%C3%B6ln%20%281%29.zip", "/v1/upload/Köln (1).zip"},
 		"Decoded":     {"/v1/upload/Köln (1).zip", "/v1/upload/Köln (1).zip"},
 		"NoEncoding":  {"/v1/upload/100%.zip", "/v1/upload/100%.zip"},
+		"AllButSign":  {"/v1/upload/Bob | 50%25 #1.zip", "/v1/upload/Bob | 50% #1.zip"},
+		"Twice":       {"/v1/upload/a%252Eb.zip", "/v1/upload/a%2Eb.zip"},
 		"DecodedSign": {"/v1/upload/50% off.zip", "/v1/upload/50% off.zip"},
 	} {
 		t.Run(name, func(t *testing.T) {

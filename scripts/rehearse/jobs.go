@@ -132,8 +132,7 @@ func (r *rehearsal) presigned(ctx context.Context, zip []byte) error {
 		put  bool
 		want int
 	}{
-		// CloudFront answers 404, since the policy lets it list; the emulator's never does.
-		{false, http.StatusForbidden},
+		{false, http.StatusNotFound},
 		{true, http.StatusOK},
 	} {
 		if step.put {

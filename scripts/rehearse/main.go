@@ -107,7 +107,7 @@ func rehearse(ctx context.Context, keep string, prebuilt, withClients bool, skip
 		return err
 	}
 	defer api.close()
-	content, err := r.front(func() string { return r.stack.Outputs["ContentDomain"] }, nil)
+	content, err := r.front(func() string { return r.stack.Outputs["ContentDomain"] }, func(h http.Handler) http.Handler { return missing(h, r.stack.serves) })
 	if err != nil {
 		return err
 	}
@@ -159,11 +159,7 @@ func (r *rehearsal) front(host func() string, wrap func(http.Handler) http.Handl
 	if err != nil {
 		return nil, err
 	}
-	var h http.Handler = p
-	if wrap != nil {
-		h = wrap(h)
-	}
-	return newFront(r.stack.tls, h)
+	return newFront(r.stack.tls, wrap(p))
 }
 
 // lastLogs are the ends of the logs, for who has to find a failure's cause.

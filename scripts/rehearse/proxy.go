@@ -90,11 +90,22 @@ func limited(next http.Handler) http.Handler {
 			message(w, http.StatusInternalServerError, "Internal Server Error")
 			return
 		}
-		for name, values := range kept.header {
-			w.Header()[name] = values
+		kept.send(w)
+	})
+}
+
+// missing answers 404 instead of 403 for what exists says is not there: the bucket's
+// policy lets the content network list, and so S3 tells it, but the emulator's
+// network takes every refusal for one.
+func missing(next http.Handler, exists func(ctx context.Context, path string) bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		kept := &whole{header: http.Header{}}
+		next.ServeHTTP(kept, r)
+		if kept.status == http.StatusForbidden && (r.Method == http.MethodGet || r.Method == http.MethodHead) && !exists(r.Context(), r.URL.Path) {
+			w.WriteHeader(http.StatusNotFound)
+			return
 		}
-		w.WriteHeader(kept.status)
-		_, _ = w.Write(kept.body.Bytes()) // a client that has gone is no one's error
+		kept.send(w)
 	})
 }
 
@@ -117,6 +128,14 @@ type whole struct {
 	header http.Header
 	status int
 	body   bytes.Buffer
+}
+
+func (w *whole) send(to http.ResponseWriter) {
+	for name, values := range w.header {
+		to.Header()[name] = values
+	}
+	to.WriteHeader(w.status)
+	_, _ = to.Write(w.body.Bytes()) // a client that has gone is no one's error
 }
 
 func (w *whole) Header() http.Header { return w.header }

@@ -105,6 +105,16 @@ func (s *stack) function(ctx context.Context, logical string) (string, error) {
 	return aws.ToString(out.StackResourceDetail.PhysicalResourceId), nil
 }
 
+// serves reports whether the bucket holds what a path of the content network names.
+func (s *stack) serves(ctx context.Context, path string) bool {
+	if !strings.HasPrefix(path, "/uploads/") {
+		path = "/outputs" + path
+	}
+	bucket := s3.NewFromConfig(s.sdk, func(o *s3.Options) { o.UsePathStyle = true })
+	_, err := bucket.HeadObject(ctx, &s3.HeadObjectInput{Bucket: aws.String(s.Outputs["BucketName"]), Key: aws.String(path[1:])})
+	return err == nil
+}
+
 // allowLoopback lets webhooks reach this machine, which the deployment refuses: the
 // client scripts receive theirs here.
 func (s *stack) allowLoopback(ctx context.Context) error {
