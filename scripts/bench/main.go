@@ -77,7 +77,10 @@ func run() error {
 	if *only != "" {
 		command += " -only " + *only
 	}
-	return writeJSON(*out, report{Command: command, Machine: machine(), Peak: b.peak, Threads: b.threads, Rows: rows})
+	for i := range rows {
+		rows[i].Command, rows[i].Machine = command, fmt.Sprintf("%s, %d threads, %s", machine(), b.threads, dev.Name())
+	}
+	return writeJSON(*out, rows)
 }
 
 // machine names the processor.

@@ -20,6 +20,9 @@ type row struct {
 	// where it has no meaning.
 	Share float64 `json:"share_of_peak,omitempty"`
 	With  string  `json:"peer_name"`
+	// How and where it was measured.
+	Command string `json:"command"`
+	Machine string `json:"machine"`
 }
 
 // faster is a row of times, of which less is better.
@@ -50,17 +53,8 @@ func writeTable(w io.Writer, rows []row) {
 	t.Flush()
 }
 
-// report is what a run of the bench leaves behind. docs/measured holds some.
-type report struct {
-	Command string  `json:"command"` // that makes it again
-	Machine string  `json:"machine"`
-	Peak    float64 `json:"peak_flops"` // multiply-add rate that was measured at its start, f32
-	Threads int     `json:"threads"`
-	Rows    []row   `json:"rows"`
-}
-
-func writeJSON(path string, r report) error {
-	b, err := json.MarshalIndent(r, "", " ")
+func writeJSON(path string, rows []row) error {
+	b, err := json.MarshalIndent(rows, "", " ")
 	if err != nil {
 		return err
 	}
