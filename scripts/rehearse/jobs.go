@@ -14,7 +14,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -64,11 +66,11 @@ func (r *rehearsal) jobs(ctx context.Context) error {
 	if err := r.scale(ctx, "TrainingService", 1); err != nil {
 		return err
 	}
-	if err := r.interrupt(ctx, p.ID, "25%", syscall.SIGTERM); err != nil {
+	if err := r.interrupt(ctx, p.ID, 25, syscall.SIGTERM); err != nil {
 		return err
 	}
 	r.say("told the runner to stop at a quarter of the training, as a spot notice does")
-	if err := r.interrupt(ctx, p.ID, "60%", syscall.SIGKILL); err != nil {
+	if err := r.interrupt(ctx, p.ID, 60, syscall.SIGKILL); err != nil {
 		return err
 	}
 	r.say("killed the next one, which went on with it")
@@ -149,9 +151,20 @@ func (r *rehearsal) presigned(ctx context.Context, zip []byte) error {
 	return nil
 }
 
-// interrupt waits until the job has come so far and sends its runner a signal.
-func (r *rehearsal) interrupt(ctx context.Context, id, far string, s os.Signal) error {
-	p, err := r.api.wait(ctx, id, func(p *prediction) bool { return strings.Contains(p.Logs, far) })
+// percentages are those of the progress lines in a log.
+var percentages = regexp.MustCompile(`(?m)^ *(\d+)%\|`)
+
+// interrupt waits until the job has come so many percent far and sends its runner a
+// signal.
+func (r *rehearsal) interrupt(ctx context.Context, id string, far int, s os.Signal) error {
+	p, err := r.api.wait(ctx, id, func(p *prediction) bool {
+		for _, m := range percentages.FindAllStringSubmatch(p.Logs, -1) {
+			if n, err := strconv.Atoi(m[1]); err == nil && n >= far && n < 100 {
+				return true
+			}
+		}
+		return false
+	})
 	if err != nil {
 		return err
 	}
