@@ -72,9 +72,10 @@ func (d *Device) Conv(y, x device.Array, w device.Weight, g device.ConvGeom, low
 	if !ok || rows == 0 || g.O == 0 {
 		return
 	}
-	if p, ok := d.split("conv", rows, g.O, wt.taps*g.C, true); ok {
+	fast := aligned(fastA, xp, g.C, g.C, 4) | aligned(fastB, wt.buf.address, wt.taps*g.C, wt.taps*g.C, 8) | l.fast(false)
+	if p, ok := d.split("conv", rows, g.O, wt.taps*g.C, fast == fastAll); ok {
 		d.weightKernel(&p, wt)
-		p.fast = aligned(fastA, xp, g.C, g.C, 4) | aligned(fastB, wt.buf.address, wt.taps*g.C, wt.taps*g.C, 8) | l.fast(false)
+		p.fast = fast
 		args := append([]arg{address(xp), address(wt.buf.address)}, geometry(g)...)
 		d.run(p, "reduce_splits", append(args, l.args()...), last, last)
 	}
@@ -106,12 +107,13 @@ func (d *Device) ConvBack(dx, dy device.Array, w device.Weight, g device.ConvGeo
 	if rows == 0 || g.C == 0 {
 		return
 	}
-	p, ok := d.split("conv_back", rows, g.C, wt.taps*g.O, true)
+	fast := aligned(fastA, yp, g.O, g.O, 4) | aligned(fastB, wt.buf.address, g.C, g.C, 8)
+	p, ok := d.split("conv_back", rows, g.C, wt.taps*g.O, fast == fastA|fastB)
 	if !ok {
 		return
 	}
 	d.weightKernel(&p, wt)
-	p.fast = aligned(fastA, yp, g.O, g.O, 4) | aligned(fastB, wt.buf.address, g.C, g.C, 8)
+	p.fast = fast
 	m := matrix{p: xp, rows: rows, cols: g.C, stride: g.C}
 	d.run(p, "reduce_splits", append([]arg{address(yp), address(wt.buf.address)}, geometry(g)...),
 		[]arg{address(xp), fraction(beta)}, d.epilogue(op, device.Epilogue{Beta: beta}, m, 1))

@@ -169,6 +169,8 @@ func TestHalfConvolutions(t *testing.T) {
 			{N: 1, H: 9, W: 8, C: 32, O: 40, KH: 3, KW: 3, Stride: 2, Bottom: 1, Right: 1},
 			{N: 1, H: 4, W: 5, C: 24, O: 8, KH: 3, KW: 3, Stride: 1, Top: 1, Left: 1, Bottom: 1, Right: 1, UpH: 8, UpW: 9},
 			{N: 3, H: 64, W: 64, C: 8, O: 16, KH: 3, KW: 3, Stride: 1, Top: 1, Left: 1, Bottom: 1, Right: 1}, // the large edge
+			{N: 3, H: 32, W: 32, C: 8, O: 16, KH: 3, KW: 3, Stride: 1, Top: 1, Left: 1, Bottom: 1, Right: 1, UpH: 64, UpW: 64},
+			{N: 3, H: 64, W: 64, C: 40, O: 8, KH: 3, KW: 3, Stride: 2, Top: 1, Left: 1, Bottom: 1, Right: 1},
 			{N: 1, H: 6, W: 6, C: 16, O: 9, KH: 2, KW: 1, Stride: 3, Top: 1},
 		} {
 			t.Run(fmt.Sprintf("%v/%d", typ, i), func(t *testing.T) {

@@ -38,6 +38,7 @@ const (
 	fastB
 	fastLow
 	fastUp
+	fastAll = fastA | fastB | fastLow | fastUp
 )
 
 // aligned is bit where runs of n elements that begin at multiples of n lie in
@@ -53,7 +54,7 @@ func aligned(bit fast, p uint64, stride, extent, n int) fast {
 func (d *Device) tensorCores() bool { return d.options.Precision != device.F32 }
 
 // split cuts the sum of a product with few elements, by shape alone. large
-// allows the large edge.
+// allows the large edge, whose kernels take aligned operands only.
 func (d *Device) split(kernel string, rows, columns, terms int, large bool) (p product, ok bool) {
 	p = product{kernel: kernel, rows: rows, columns: columns, terms: terms, splits: 1, perSplit: terms, edge: smallEdge}
 	if large && d.tensorCores() && ceil(rows, largeEdge)*ceil(columns, largeEdge) >= largeFrom {
@@ -203,9 +204,10 @@ func (d *Device) weighted(kernel string, wt *weight, y, x matrix, terms int, low
 	if !ok || y.rows == 0 || y.cols == 0 {
 		return
 	}
-	if p, ok := d.split(kernel, y.rows, y.cols, terms, true); ok {
+	fast := aligned(fastA, x.p, x.stride, terms, 4) | aligned(fastB, wt.buf.address, wt.in, wt.in, 8) | l.fast(back)
+	if p, ok := d.split(kernel, y.rows, y.cols, terms, fast == fastAll); ok {
 		d.weightKernel(&p, wt)
-		p.fast = aligned(fastA, x.p, x.stride, terms, 4) | aligned(fastB, wt.buf.address, wt.in, wt.in, 8) | l.fast(back)
+		p.fast = fast
 		d.run(p, "reduce_splits", append([]arg{address(x.p), whole(x.stride), address(wt.buf.address)}, l.args()...), last, last)
 	}
 	for _, t := range l.temps {
@@ -213,7 +215,8 @@ func (d *Device) weighted(kernel string, wt *weight, y, x matrix, terms int, low
 	}
 }
 
-// fast says which of the low-rank term's factors come in aligned runs.
+// fast says which of the low-rank term's factors come in aligned runs; where there
+// is no such term, all do.
 func (l *low) fast(back bool) fast {
 	up := aligned(fastUp, l.up.p, l.up.stride, l.h.cols, 4)
 	if back {

@@ -24,10 +24,26 @@ typedef long long i64;
 // KERNEL(threads) name(arguments): an entry for blocks of that many threads.
 // Arguments are 4 or 8 bytes each; every 8-byte one is an address.
 #define KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
+// KERNEL_OF keeps registers few enough for so many blocks at once on a
+// multiprocessor, too.
+#define KERNEL_OF(threads, blocks) extern "C" __global__ void __launch_bounds__(threads, blocks)
 
 __device__ __forceinline__ int ceilDiv(int a, int b) { return (a + b - 1) / b; }
 __device__ __forceinline__ int least(int a, int b) { return a < b ? a : b; }
 __device__ __forceinline__ int most(int a, int b) { return a > b ? a : b; }
+
+// Split is i as quotient and rest of a division. Numbers of 64 bits are divided
+// by a hundred instructions, so those that fit 32 bits are not.
+struct Split {
+  i64 quotient;
+  int rest;
+};
+
+__device__ __forceinline__ Split split(i64 i, int by) {
+  if ((u64)i >> 32) return Split{i / by, (int)(i % by)};
+  u32 q = (u32)i / (u32)by;
+  return Split{(i64)q, (int)((u32)i - q * (u32)by)};
+}
 
 // The half types as they lie in memory.
 struct f16 { u16 bits; };

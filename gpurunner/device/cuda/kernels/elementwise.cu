@@ -49,7 +49,8 @@ struct At {
 __device__ __forceinline__ At place(int rows, int columns) {
   i64 i = INDEX;
   if (i >= (i64)rows * columns) return At{0, 0, false};
-  return At{i / columns, (int)(i % columns), true};
+  Split s = split(i, columns);
+  return At{s.quotient, s.rest, true};
 }
 
 // geglu: y [M,H] = x[:,:H]·GELU(x[:,H:]).
@@ -161,15 +162,17 @@ KERNEL(128) scatter_add(float* table, int tableStride, int tableRows, const floa
 KERNEL(256) upsample(float* y, const float* x, int images, int h, int w, int c, int tall, int wide) {
   i64 i = INDEX;
   if (i >= (i64)images * tall * wide * c) return;
-  int ch = (int)(i % c), u = (int)(i / c % wide), v = (int)(i / c / wide % tall), n = (int)(i / c / wide / tall);
-  y[i] = x[(((i64)n * h + (i64)v * h / tall) * w + (i64)u * w / wide) * c + ch];
+  Split channel = split(i, c), column = split(channel.quotient, wide), row = split(column.quotient, tall);
+  int from = (int)split((i64)row.rest * h, tall).quotient, at = (int)split((i64)column.rest * w, wide).quotient;
+  y[i] = x[((row.quotient * h + from) * w + at) * c + channel.rest];
 }
 
 // upsample_back sums dy over the pixels that read each pixel of x.
 KERNEL(256) upsample_back(float* dx, const float* dy, int images, int h, int w, int c, int tall, int wide, float beta) {
   i64 i = INDEX;
   if (i >= (i64)images * h * w * c) return;
-  int ch = (int)(i % c), x = (int)(i / c % w), y = (int)(i / c / w % h), n = (int)(i / c / w / h);
+  Split channel = split(i, c), column = split(channel.quotient, w), row = split(column.quotient, h);
+  int ch = channel.rest, x = column.rest, y = row.rest, n = (int)row.quotient;
   // Rows v with floor(v·h/tall) = y.
   int v0 = (int)(((i64)y * tall + h - 1) / h), v1 = (int)(((i64)(y + 1) * tall + h - 1) / h);
   int u0 = (int)(((i64)x * wide + w - 1) / w), u1 = (int)(((i64)(x + 1) * wide + w - 1) / w);
@@ -184,8 +187,8 @@ template <class T>
 __device__ __forceinline__ void pack(T* dst, const T* src, int o, int in, int taps) {
   i64 i = INDEX;
   if (i >= (i64)o * in * taps) return;
-  int c = (int)(i % in), tap = (int)(i / in % taps);
-  dst[i] = src[(i / in / taps * in + c) * taps + tap];
+  Split channel = split(i, in), tap = split(channel.quotient, taps);
+  dst[i] = src[(tap.quotient * in + channel.rest) * taps + tap.rest];
 }
 KERNEL(256) pack_32(u32* dst, const u32* src, int o, int in, int taps) { pack(dst, src, o, in, taps); }
 KERNEL(256) pack_16(u16* dst, const u16* src, int o, int in, int taps) { pack(dst, src, o, in, taps); }

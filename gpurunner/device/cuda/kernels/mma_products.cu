@@ -38,35 +38,60 @@ __device__ OUT_OF_LINE Four singly(const Operand& x, int i, int k, int end) {
   return f;
 }
 
-template <class Operand>
-__device__ __forceinline__ Four run4(const Operand& x, int i, int k, int end, bool fast) {
-  if (!fast) return singly(x, i, k, end);
-  const float* p = x.address(x.outer(i), x.inner(k, end));
-  return p ? load4(p) : Four{};
-}
+// Places are where the runs of a thread are: along k they share their term, else
+// their place along the edge. Its first run begins at (i, k); neighbouring ones are
+// EDGES or TERMS apart.
+template <class Operand, int RUNS, int EDGES, int TERMS>
+struct Places {
+  static const bool ALONG = Operand::along_k;
+  typename Operand::Outer outer[ALONG ? RUNS : 1];
+  typename Operand::Inner inner[ALONG ? 1 : RUNS];
+  int k;
+
+  __device__ __forceinline__ void start(const Operand& x, int i, int k0, int end) {
+    k = k0;
+#pragma unroll
+    for (int j = 0; j < (ALONG ? RUNS : 1); j++) outer[j] = x.outer(i + EDGES * j);
+#pragma unroll
+    for (int j = 0; j < (ALONG ? 1 : RUNS); j++) inner[j] = x.inner(k + TERMS * j, end);
+  }
+  __device__ __forceinline__ const typename Operand::Element* address(const Operand& x, int j) const {
+    return x.address(outer[ALONG ? j : 0], inner[ALONG ? 0 : j]);
+  }
+  __device__ __forceinline__ void next(const Operand& x, int end) {
+    k += DEPTH;
+#pragma unroll
+    for (int j = 0; j < (ALONG ? 1 : RUNS); j++) x.step(inner[j], k + TERMS * j, DEPTH, end);
+  }
+};
 
 // Floats is how an operand of float32 is fed: through registers, to be rounded.
 template <class T, class Operand, int EDGE>
 struct Floats {
   static const int RUNS = EDGE * DEPTH / 4 / 256;
+  static const bool ALONG = Operand::along_k;
+  static const int EDGES = ALONG ? 256 / (DEPTH / 4) : 0, TERMS = ALONG ? 0 : 256 / (EDGE / 4);
+  Places<Operand, RUNS, EDGES, TERMS> places;
   Four next[RUNS];
 
-  __device__ __forceinline__ static int edge(int j) {
-    int r = threadIdx.x + 256 * j;
-    return Operand::along_k ? r / (DEPTH / 4) : r % (EDGE / 4) * 4;
-  }
-  __device__ __forceinline__ static int term(int j) {
-    int r = threadIdx.x + 256 * j;
-    return Operand::along_k ? r % (DEPTH / 4) * 4 : r / (EDGE / 4);
-  }
-  __device__ __forceinline__ void begin(const Operand& x, Tile<EDGE>&, int i0, int k0, int end, bool fast) {
+  __device__ __forceinline__ static int edge() { return ALONG ? threadIdx.x / (DEPTH / 4) : threadIdx.x % (EDGE / 4) * 4; }
+  __device__ __forceinline__ static int term() { return ALONG ? threadIdx.x % (DEPTH / 4) * 4 : threadIdx.x / (EDGE / 4); }
+  __device__ __forceinline__ void start(const Operand& x, int i0, int k0, int end) { places.start(x, i0 + edge(), k0 + term(), end); }
+  __device__ __forceinline__ void begin(const Operand& x, Tile<EDGE>&, int i0, int end, bool fast) {
 #pragma unroll
-    for (int j = 0; j < RUNS; j++) next[j] = run4(x, i0 + edge(j), k0 + term(j), end, fast);
+    for (int j = 0; j < RUNS; j++)
+      if (fast) {
+        const float* p = places.address(x, j);
+        next[j] = p ? load4(p) : Four{};
+      } else {
+        next[j] = singly(x, i0 + edge() + EDGES * j, places.k + TERMS * j, end);
+      }
+    places.next(x, end);
   }
   __device__ __forceinline__ void end(Tile<EDGE>& t) {
 #pragma unroll
     for (int j = 0; j < RUNS; j++) {
-      u32* p = (u32*)cell<Operand::along_k>(t, edge(j), term(j));
+      u32* p = (u32*)cell<ALONG>(t, edge() + EDGES * j, term() + TERMS * j);
       p[0] = pack(T(), next[j].v[0], next[j].v[1]);
       p[1] = pack(T(), next[j].v[2], next[j].v[3]);
     }
@@ -77,26 +102,32 @@ struct Floats {
 template <class T, class Operand, int EDGE>
 struct Halves {
   static const int RUNS = EDGE * DEPTH / 8 / 256;
+  static const bool ALONG = Operand::along_k;
+  static const int EDGES = ALONG ? 256 / (DEPTH / 8) : 0, TERMS = ALONG ? 0 : 256 / (EDGE / 8);
+  Places<Operand, RUNS, EDGES, TERMS> places;
 
-  __device__ __forceinline__ void begin(const Operand& x, Tile<EDGE>& t, int i0, int k0, int end, bool fast) {
+  __device__ __forceinline__ static int edge() { return ALONG ? threadIdx.x / (DEPTH / 8) : threadIdx.x % (EDGE / 8) * 8; }
+  __device__ __forceinline__ static int term() { return ALONG ? threadIdx.x % (DEPTH / 8) * 8 : threadIdx.x / (EDGE / 8); }
+  __device__ __forceinline__ void start(const Operand& x, int i0, int k0, int end) { places.start(x, i0 + edge(), k0 + term(), end); }
+  __device__ __forceinline__ void begin(const Operand& x, Tile<EDGE>& t, int i0, int end, bool fast) {
 #pragma unroll
     for (int j = 0; j < RUNS; j++) {
-      int r = threadIdx.x + 256 * j;
-      int i = Operand::along_k ? r / (DEPTH / 8) : r % (EDGE / 8) * 8, k = Operand::along_k ? r % (DEPTH / 8) * 8 : r / (EDGE / 8);
-      u16* to = cell<Operand::along_k>(t, i, k);
+      u16* to = cell<ALONG>(t, edge() + EDGES * j, term() + TERMS * j);
       if (fast) {
-        const T* p = x.address(x.outer(i0 + i), x.inner(k0 + k, end));
+        const T* p = places.address(x, j);
         copy_async(to, p ? p : x.base(), p != 0);
         continue;
       }
+      int i = i0 + edge() + EDGES * j, k = places.k + TERMS * j;
 #pragma unroll 1
       for (int n = 0; n < 8; n++) {
-        float v = Operand::along_k ? x.at(x.outer(i0 + i), x.inner(k0 + k + n, end)) : x.at(x.outer(i0 + i + n), x.inner(k0 + k, end));
+        float v = ALONG ? x.at(x.outer(i), x.inner(k + n, end)) : x.at(x.outer(i + n), x.inner(k, end));
         T h;
         narrow(h, v); // exact: it came from T
         to[n] = h.bits;
       }
     }
+    places.next(x, end);
   }
   __device__ __forceinline__ void end(Tile<EDGE>&) {}
 };
@@ -148,9 +179,11 @@ __device__ __forceinline__ void accumulate(Sums<EDGE>& s, Tiles<EDGE>& t, const 
   typename Kind<T, B, EDGE, typename B::Element>::Feed feedB;
   int warp = threadIdx.x / 32, wm = warp / 4 * (EDGE / 2), wn = warp % 4 * (EDGE / 4);
   if (from >= to) return;
+  feedA.start(a, m0, from, to);
+  feedB.start(b, n0, from, to);
   __syncthreads(); // the tiles of another sum have been read
-  feedA.begin(a, t.a[0], m0, from, to, fastA);
-  feedB.begin(b, t.b[0], n0, from, to, fastB);
+  feedA.begin(a, t.a[0], m0, to, fastA);
+  feedB.begin(b, t.b[0], n0, to, fastB);
   feedA.end(t.a[0]);
   feedB.end(t.b[0]);
   copy_async_wait();
@@ -159,23 +192,24 @@ __device__ __forceinline__ void accumulate(Sums<EDGE>& s, Tiles<EDGE>& t, const 
   for (int k = from; k < to; k += DEPTH) {
     bool more = k + DEPTH < to;
     if (more) {
-      feedA.begin(a, t.a[now ^ 1], m0, k + DEPTH, to, fastA);
-      feedB.begin(b, t.b[now ^ 1], n0, k + DEPTH, to, fastB);
+      feedA.begin(a, t.a[now ^ 1], m0, to, fastA);
+      feedB.begin(b, t.b[now ^ 1], n0, to, fastB);
     }
 #pragma unroll
     for (int d = 0; d < DEPTH; d += 16) {
-      u32 x[Sums<EDGE>::M][4], w[Sums<EDGE>::N / 2][4];
-#pragma unroll
-      for (int i = 0; i < Sums<EDGE>::M; i++) fragmentA<A::along_k>(x[i], t.a[now], wm + 16 * i, d);
+      u32 x[2][4], w[Sums<EDGE>::N / 2][4];
 #pragma unroll
       for (int j = 0; j < Sums<EDGE>::N / 2; j++) fragmentB<B::along_k>(w[j], t.b[now], wn + 16 * j, d);
+      fragmentA<A::along_k>(x[0], t.a[now], wm, d);
 #pragma unroll
-      for (int i = 0; i < Sums<EDGE>::M; i++)
+      for (int i = 0; i < Sums<EDGE>::M; i++) {
+        if (i + 1 < Sums<EDGE>::M) fragmentA<A::along_k>(x[(i + 1) % 2], t.a[now], wm + 16 * (i + 1), d);
 #pragma unroll
         for (int j = 0; j < Sums<EDGE>::N; j++) {
           u32 two[2] = {w[j / 2][j % 2 * 2], w[j / 2][j % 2 * 2 + 1]};
-          mma(T(), s.c[i][j], x[i], two);
+          mma(T(), s.c[i][j], x[i % 2], two);
         }
+      }
     }
     if (more) {
       feedA.end(t.a[now ^ 1]);
@@ -218,6 +252,7 @@ __device__ __forceinline__ void product(const A& a, const B& b, int rows, int co
                                         const float* low, int lowStride, const float* up, int upStride, int rank, const End& e) {
   __shared__ Tiles<EDGE> t;
   Sums<EDGE> s = {};
+  if (EDGE == 128) fast = 15; // the large edge is for such operands alone: no calls in its loop
   int m0 = blockIdx.x * EDGE, n0 = blockIdx.y * EDGE, begin = blockIdx.z * perSplit;
   accumulate<T, EDGE>(s, t, a, b, m0, n0, begin, least(begin + perSplit, terms), fast & 1, fast & 2);
   if (rank > 0 && blockIdx.z == gridDim.z - 1)
@@ -236,19 +271,19 @@ __device__ __forceinline__ void product(const A& a, const B& b, int rows, int co
 
 // The products of products.cu, for each T and edge.
 #define WEIGHTED(T, EDGE) \
-  KERNEL(256) mma_linear_##T##_##EDGE(PRODUCT_PARAMS, const float* x, int xStride, const T* w, LOW_PARAMS, EPILOGUE_PARAMS) { \
+  KERNEL_OF(256, EDGE == 128 ? 2 : 3) mma_linear_##T##_##EDGE(PRODUCT_PARAMS, const float* x, int xStride, const T* w, LOW_PARAMS, EPILOGUE_PARAMS) { \
     product<T, EDGE, Matrix<float, true>, Matrix<T, true>, true>({x, rows, xStride}, {w, columns, terms}, rows, columns, terms, part, \
                                                                 perSplit, fast, LOW, EPILOGUE(columns)); \
   } \
-  KERNEL(256) mma_linear_back_##T##_##EDGE(PRODUCT_PARAMS, const float* x, int xStride, const T* w, LOW_PARAMS, EPILOGUE_PARAMS) { \
+  KERNEL_OF(256, EDGE == 128 ? 2 : 3) mma_linear_back_##T##_##EDGE(PRODUCT_PARAMS, const float* x, int xStride, const T* w, LOW_PARAMS, EPILOGUE_PARAMS) { \
     product<T, EDGE, Matrix<float, true>, Matrix<T, false>, false>({x, rows, xStride}, {w, columns, columns}, rows, columns, terms, part, \
                                                                   perSplit, fast, LOW, EPILOGUE(columns)); \
   } \
-  KERNEL(256) mma_conv_##T##_##EDGE(PRODUCT_PARAMS, const float* x, const T* kernel, GEOMETRY_PARAMS, LOW_PARAMS, EPILOGUE_PARAMS) { \
+  KERNEL_OF(256, EDGE == 128 ? 2 : 3) mma_conv_##T##_##EDGE(PRODUCT_PARAMS, const float* x, const T* kernel, GEOMETRY_PARAMS, LOW_PARAMS, EPILOGUE_PARAMS) { \
     product<T, EDGE, Pixels, Matrix<T, true>, true>({x, GEOMETRY}, {kernel, columns, terms}, rows, columns, terms, part, perSplit, fast, LOW, \
                                                     EPILOGUE(columns)); \
   } \
-  KERNEL(256) mma_conv_back_##T##_##EDGE(PRODUCT_PARAMS, const float* dy, const T* kernel, GEOMETRY_PARAMS, float* dx, float beta) { \
+  KERNEL_OF(256, EDGE == 128 ? 2 : 3) mma_conv_back_##T##_##EDGE(PRODUCT_PARAMS, const float* dy, const T* kernel, GEOMETRY_PARAMS, float* dx, float beta) { \
     Epilogue e = {1, 0, 0, 0, 0, IDENTITY, {}, 0, 0, beta, dx, c, c}; \
     product<T, EDGE, Gradients, Mirrored<T>, true>({dy, GEOMETRY}, {kernel, c, o, kh * kw}, rows, columns, terms, part, perSplit, fast, NO_LOW, e); \
   }

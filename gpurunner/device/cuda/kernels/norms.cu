@@ -66,7 +66,8 @@ KERNEL(256) norm_apply(float* y, const float* x, const float* stats, const float
                        int channels, int groups, int silu) {
   i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
   if (i >= (i64)images * pixels * channels) return;
-  int c = (int)(i % channels), n = (int)(i / channels / pixels);
+  Split pixel = split(i, channels);
+  int c = pixel.rest, n = (int)split(pixel.quotient, pixels).quotient;
   Affine f = affine(stats + ((i64)n * groups + c / (channels / groups)) * 2, gamma, beta, c);
   float z = fmaf(f.a, x[i], f.b);
   y[i] = silu ? activate(SILU, z) : z;
@@ -147,7 +148,8 @@ KERNEL(256) norm_back_apply(float* dx, const float* dy, const float* x, const fl
                             const float* beta, int images, int pixels, int channels, int groups, int silu, float acc) {
   i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
   if (i >= (i64)images * pixels * channels) return;
-  int c = (int)(i % channels), n = (int)(i / channels / pixels);
+  Split pixel = split(i, channels);
+  int c = pixel.rest, n = (int)split(pixel.quotient, pixels).quotient;
   i64 group = ((i64)n * groups + c / (channels / groups)) * 2;
   const float *s = stats + group, *m = means + group;
   Affine f = affine(s, gamma, beta, c);

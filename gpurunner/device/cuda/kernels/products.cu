@@ -172,11 +172,13 @@ __device__ __forceinline__ float sum_splits(const float* part, int splits, int r
 KERNEL(256) reduce_splits(const float* part, int splits, int rows, int columns, EPILOGUE_PARAMS) {
   i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
   if (i >= (i64)rows * columns) return;
-  store(EPILOGUE(columns), (int)(i / columns), (int)(i % columns), sum_splits(part, splits, rows, columns, i));
+  Split at = split(i, columns);
+  store(EPILOGUE(columns), (int)at.quotient, at.rest, sum_splits(part, splits, rows, columns, i));
 }
 
 KERNEL(256) reduce_splits_grad(const float* part, int splits, int rows, int columns, float* dw, int taps, int channels, float beta) {
   i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
   if (i >= (i64)rows * columns) return;
-  store(Gradient{dw, taps, channels, beta}, (int)(i / columns), (int)(i % columns), sum_splits(part, splits, rows, columns, i));
+  Split at = split(i, columns);
+  store(Gradient{dw, taps, channels, beta}, (int)at.quotient, at.rest, sum_splits(part, splits, rows, columns, i));
 }

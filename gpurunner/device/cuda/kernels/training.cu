@@ -11,7 +11,7 @@ KERNEL(256) loss(float* out, float* dpred, const float* pred, const float* targe
   double sum = 0;
   for (i64 i = threadIdx.x; i < (i64)pixels * channels; i += 256) {
     i64 at = (i64)n * pixels * channels + i;
-    float m = mask ? mask[(i64)n * pixels + i / channels] : 1;
+    float m = mask ? mask[(i64)n * pixels + split(i, channels).quotient] : 1;
     float e = pred[at] - target[at];
     sum += (double)m * m * ((double)e * e);
     if (dpred) dpred[at] = (float)(2 * scale * m * m) * e;
