@@ -11,6 +11,7 @@ func init() {
 		transpose(f, 2)
 		widen(f)
 		narrow(f)
+		zip(f)
 	})
 }
 
@@ -150,16 +151,7 @@ func narrow(f *family) {
 	f.function("narrowBF16", "dst *uint16, src *float32, n int)", "rounds n numbers, a multiple of the vector, not 0.", func(v *vec) {
 		dst, src := v.param("dst"), v.param("src")
 		v.vectorsOf(v.param("n"), func(i reg.Register) {
-			x := v.copy(op.Mem{Base: src, Index: i, Scale: 4})
-			// To even: add half less one, and one more where the last bit
-			// that stays is set. A NaN gets its quiet bit instead.
-			odd := v.reg()
-			v.VPSRLD(op.Imm(16), x, odd)
-			odd = v.and(odd, v.bits(1)).(reg.VecVirtual)
-			sum := v.reg()
-			v.VPADDD(v.bits(0x7fff), x, sum)
-			v.VPADDD(odd, sum, sum)
-			r := v.where(isNaN, x, x, v.or(x, v.bits(0x400000)), sum)
+			r := v.roundedBF16(op.Mem{Base: src, Index: i, Scale: 4})
 			v.VPSRLD(op.Imm(16), r, r)
 			to := op.Mem{Base: dst, Index: i, Scale: 2}
 			if v.wide {
@@ -169,6 +161,48 @@ func narrow(f *family) {
 			v.VPACKUSDW(r, r, r)
 			v.VPERMQ(op.Imm(0x08), r, r)
 			v.VMOVDQU(r.(reg.Vec).AsX().(op.Op), to)
+		})
+		v.end()
+	})
+}
+
+// roundedBF16 loads numbers whose upper halves are them as bf16.
+func (v *vec) roundedBF16(src op.Mem) reg.Register {
+	x := v.copy(src)
+	// To even: add half less one, and one more where the last bit that stays
+	// is set. A NaN gets its quiet bit instead.
+	odd := v.reg()
+	v.VPSRLD(op.Imm(16), x, odd)
+	odd = v.and(odd, v.bits(1)).(reg.VecVirtual)
+	sum := v.reg()
+	v.VPADDD(v.bits(0x7fff), x, sum)
+	v.VPADDD(odd, sum, sum)
+	return v.where(isNaN, x, x, v.or(x, v.bits(0x400000)), sum)
+}
+
+// zip joins two rows to one of pairs: of numbers, rounded to bf16, or of
+// 16-bit elements.
+func zip(f *family) {
+	f.function("zipBF16", "dst, a, b *float32, n int)", "rounds n numbers of each row, a multiple of the vector, not 0.", func(v *vec) {
+		dst, a, b := v.param("dst"), v.param("a"), v.param("b")
+		v.vectorsOf(v.param("n"), func(i reg.Register) {
+			low := v.roundedBF16(op.Mem{Base: a, Index: i, Scale: 4})
+			v.VPSRLD(op.Imm(16), low, low)
+			high := v.roundedBF16(op.Mem{Base: b, Index: i, Scale: 4})
+			v.VPSRLD(op.Imm(16), high, high)
+			v.VPSLLD(op.Imm(16), high, high)
+			v.VMOVUPS(v.or(low, high), op.Mem{Base: dst, Index: i, Scale: 4})
+		})
+		v.end()
+	})
+	f.function("zip16", "dst *float32, a, b *uint16, n int)", "joins n elements of each row, a multiple of the vector, not 0.", func(v *vec) {
+		dst, a, b := v.param("dst"), v.param("a"), v.param("b")
+		v.vectorsOf(v.param("n"), func(i reg.Register) {
+			low, high := v.reg(), v.reg()
+			v.VPMOVZXWD(op.Mem{Base: a, Index: i, Scale: 2}, low)
+			v.VPMOVZXWD(op.Mem{Base: b, Index: i, Scale: 2}, high)
+			v.VPSLLD(op.Imm(16), high, high)
+			v.VMOVUPS(v.or(low, high), op.Mem{Base: dst, Index: i, Scale: 4})
 		})
 		v.end()
 	})

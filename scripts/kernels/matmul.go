@@ -12,15 +12,15 @@ func init() {
 	files = append(files,
 		file{"matmul_avx512", func(c *build.Context) {
 			for rows := 1; rows <= 14; rows++ {
-				matmul{c, true, rows, 2, false}.emit()
-				matmul{c, true, rows, 2, true}.emit()
-				matmul{c, true, rows, 1, true}.emit()
+				matmul{Context: c, avx512: true, rows: rows, cols: 2}.emit()
+				matmul{Context: c, avx512: true, rows: rows, cols: 2, masked: true}.emit()
+				matmul{Context: c, avx512: true, rows: rows, cols: 1, masked: true}.emit()
 			}
 		}},
 		file{"matmul_avx2", func(c *build.Context) {
 			for rows := 1; rows <= 6; rows++ {
-				matmul{c, false, rows, 2, false}.emit()
-				matmul{c, false, rows, 2, true}.emit()
+				matmul{Context: c, rows: rows, cols: 2}.emit()
+				matmul{Context: c, rows: rows, cols: 2, masked: true}.emit()
 			}
 		}})
 }
@@ -43,10 +43,14 @@ type matmul struct {
 	rows   int
 	cols   int // vectors of C per row
 	masked bool
+	pairs  bool // elements of A and B are pairs of bf16, and C's old value begins the sum
 }
 
 func (g matmul) name() string {
 	n, m := fmt.Sprintf("matMul%dx%d", g.rows, g.cols*g.lanes()), ""
+	if g.pairs {
+		n = fmt.Sprintf("matMulPairs%dx%d", g.rows, g.cols*g.lanes())
+	}
 	if g.masked {
 		m = "Masked"
 	}
@@ -120,6 +124,9 @@ func (g matmul) emit() {
 			g.zero(g.acc(r, c))
 		}
 	}
+	if g.pairs {
+		g.begin()
+	}
 	tile := reg.RAX
 	g.Load(g.Param("t"), tile)
 	g.MOVQ(op.Mem{Base: tile, Disp: tileSegments}, matSegment)
@@ -135,14 +142,18 @@ func (g matmul) emit() {
 	g.operands()
 	g.TESTQ(matK, matK)
 	g.JZ(op.LabelRef("next"))
-	g.CMPB(op.Mem{Base: matSegment, Disp: segmentType}, op.Imm(1))
-	g.JE(op.LabelRef("f16"))
-	g.JA(op.LabelRef("bf16"))
-	g.loop("f32", 4, g.loadF32)
-	g.JMP(op.LabelRef("next"))
-	g.loop("f16", 2, g.loadF16)
-	g.JMP(op.LabelRef("next"))
-	g.loop("bf16", 2, g.loadBF16)
+	if g.pairs {
+		g.loop("pairs", 4, g.loadF32)
+	} else {
+		g.CMPB(op.Mem{Base: matSegment, Disp: segmentType}, op.Imm(1))
+		g.JE(op.LabelRef("f16"))
+		g.JA(op.LabelRef("bf16"))
+		g.loop("f32", 4, g.loadF32)
+		g.JMP(op.LabelRef("next"))
+		g.loop("f16", 2, g.loadF16)
+		g.JMP(op.LabelRef("next"))
+		g.loop("bf16", 2, g.loadBF16)
+	}
 	g.Label("next")
 	g.ADDQ(op.Imm(segmentSize), matSegment)
 	g.DECQ(matLeft)
@@ -242,7 +253,11 @@ func (g matmul) step(u int, load func(src op.Mem, col int)) {
 		s := g.spare(r)
 		g.VBROADCASTSS(g.a(r).Offset(4*u), s)
 		for c := range g.cols {
-			g.VFMADD231PS(s, g.b(c), g.acc(r, c))
+			if g.pairs {
+				pairProduct(g.Context, s, g.b(c), g.acc(r, c))
+			} else {
+				g.VFMADD231PS(s, g.b(c), g.acc(r, c))
+			}
 		}
 	}
 }
@@ -269,6 +284,38 @@ func (g matmul) loadBF16(src op.Mem, col int) {
 	g.VPSLLD(op.Imm(16), g.b(col), g.b(col))
 }
 
+// begin loads the accumulators from C where they are to be added to.
+func (g matmul) begin() {
+	tile, c, stride := reg.RAX, reg.RBX, reg.RCX
+	if g.masked {
+		g.Load(g.Param("mask"), reg.EBX)
+		g.KMOVW(reg.EBX, reg.K1)
+	}
+	g.Load(g.Param("t"), tile)
+	g.CMPB(op.Mem{Base: tile, Disp: tileAccumulate}, op.Imm(0))
+	g.JE(op.LabelRef("begun"))
+	g.MOVQ(op.Mem{Base: tile, Disp: tileCStride}, stride)
+	g.Load(g.Param("m"), c)
+	g.IMULQ(stride, c)
+	g.SHLQ(op.Imm(2), c)
+	g.ADDQ(op.Mem{Base: tile, Disp: tileC}, c)
+	g.SHLQ(op.Imm(2), stride)
+	for r := range g.rows {
+		for col := range g.cols {
+			src := op.Mem{Base: c, Disp: col * 64}
+			if g.masked && col == g.cols-1 {
+				g.VMOVUPS_Z(src, reg.K1, g.acc(r, col))
+			} else {
+				g.VMOVUPS(src, g.acc(r, col))
+			}
+		}
+		if r < g.rows-1 {
+			g.ADDQ(stride, c)
+		}
+	}
+	g.Label("begun")
+}
+
 // store writes or adds the accumulators to C.
 func (g matmul) store() {
 	tile, c, stride := reg.RAX, reg.RBX, reg.RCX
@@ -288,6 +335,10 @@ func (g matmul) store() {
 	g.SHLQ(op.Imm(2), c)
 	g.ADDQ(op.Mem{Base: tile, Disp: tileC}, c)
 	g.SHLQ(op.Imm(2), stride)
+	if g.pairs {
+		g.rowsOfC(c, stride, false)
+		return
+	}
 	g.CMPB(op.Mem{Base: tile, Disp: tileAccumulate}, op.Imm(0))
 	g.JNE(op.LabelRef("add"))
 	g.rowsOfC(c, stride, false)

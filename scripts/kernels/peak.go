@@ -25,7 +25,11 @@ func (g peak) emit(name string) {
 	g.Load(g.Param("n"), reg.RCX)
 	g.Label("round")
 	for i := range g.rows * g.cols {
-		g.VFMADD231PS(g.spare(0), g.spare(0), g.v(i))
+		if g.pairs {
+			pairProduct(g.Context, g.spare(0), g.spare(0), g.v(i))
+		} else {
+			g.VFMADD231PS(g.spare(0), g.spare(0), g.v(i))
+		}
 	}
 	g.DECQ(reg.RCX)
 	g.JNZ(op.LabelRef("round"))

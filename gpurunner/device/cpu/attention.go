@@ -103,6 +103,10 @@ func (d *Device) Attention(o device.Matrix, lse device.Array, q, k, v device.Mat
 	if heads*g.TQ == 0 {
 		return
 	}
+	if d.pairs != nil {
+		d.pairAttention(t)
+		return
+	}
 	buf, temp := d.temp(heads * (headLen(g.TK, g.Dim, true) + headLen(g.TK, g.Dim, false)))
 	if buf == nil {
 		return

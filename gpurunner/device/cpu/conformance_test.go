@@ -1,6 +1,8 @@
 package cpu_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/lowrank/lowrank/gpurunner/device"
@@ -22,6 +24,29 @@ func open(t *testing.T, kernels string) func() device.Device {
 func TestDevice(t *testing.T) {
 	for _, kernels := range cpu.KernelSets() {
 		t.Run(kernels, func(t *testing.T) { devicetest.Run(t, open(t, kernels)) })
+	}
+}
+
+// openBF16 is open in the bf16 mode.
+func openBF16(t *testing.T, name string) func() device.Device {
+	return func() device.Device {
+		d, err := cpu.New(cpu.Options{Precision: device.BF16, BF16: name, Poison: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+}
+
+// Where the machine lacks a kind, its emulation runs: the kernel's tests hold
+// the two to the same bits.
+func TestDeviceBF16(t *testing.T) {
+	have := cpu.BF16Sets()
+	for _, name := range cpu.EmulatedBF16Sets() {
+		if real := strings.TrimPrefix(name, "emulated-"); slices.Contains(have, real) {
+			name = real
+		}
+		t.Run(name, func(t *testing.T) { devicetest.RunBF16(t, openBF16(t, name)) })
 	}
 }
 

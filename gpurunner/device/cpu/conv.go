@@ -40,6 +40,7 @@ type conv struct {
 	kw     int
 	taps   int
 	wino   winograd
+	pair   pairConv
 }
 
 // phase is one product of a conv.
@@ -80,7 +81,7 @@ func (d *Device) Conv(y, x device.Array, w device.Weight, g device.ConvGeom, low
 	_, srcW := g.Source()
 	t.padW = max(srcW+g.Left+g.Right, (outW-1)*g.Stride+g.KW)
 	t.step = g.Stride
-	if len(t.lows) == 0 && g.Stride == 1 && t.winogradFits() {
+	if d.pairs == nil && len(t.lows) == 0 && g.Stride == 1 && t.winogradFits() {
 		t.phases = append(t.phases, phase{top: -g.Top, left: -g.Left})
 		t.startWinograd(false)
 		return
@@ -132,7 +133,7 @@ func (d *Device) ConvBack(dx, dy device.Array, w device.Weight, g device.ConvGeo
 	t.b = operand{from: transposed, w: wt}
 	t.epi = d.epilogue(op, device.Epilogue{Beta: beta}, xm, 1)
 	s := g.Stride
-	if s == 1 && t.winogradFits() {
+	if d.pairs == nil && s == 1 && t.winogradFits() {
 		t.phases = append(t.phases, phase{top: g.Top - 2, left: g.Left - 2})
 		t.startWinograd(true)
 		return
@@ -203,6 +204,10 @@ func (d *Device) picture(op, name string, a device.Array, rows, cols int) device
 
 // start cuts the work into chunks, by shape alone, and runs them.
 func (t *conv) start() {
+	if t.d.pairs != nil {
+		t.startPairs()
+		return
+	}
 	all := ceil(t.out, kernel.Panel)
 	widest := t.phases[0].cols // phases differ by one at most
 	t.rows = max(1, chunkRows/max(widest, 1))
@@ -257,6 +262,10 @@ func (t *conv) run(w *worker, chunk int) {
 		t.runWinograd(w, chunk)
 		return
 	}
+	if t.pair.on {
+		t.runPairs(w, chunk)
+		return
+	}
 	i := len(t.phases) - 1
 	for t.phases[i].chunk > chunk {
 		i--
@@ -274,7 +283,7 @@ func (t *conv) run(w *worker, chunk int) {
 	src := w.scratch[scratchB:]
 	src, rest := src[:(t.rows*t.step+p.height)*t.padW*t.c], src[(t.rows*t.step+p.height)*t.padW*t.c:]
 	g := &w.grid
-	*g = grid{aRow: t.step * t.c, aCol: 1, aRun: t.step * t.padW * t.c, runs: rows, m: p.cols}
+	*g = grid{aRow: t.step * t.c, aCol: 1, aRun: t.step * t.padW * t.c, runs: rows, m: p.cols, lowRun: p.cols}
 	if t.gather {
 		g.aRow = t.taps * t.c
 		g.aRun = g.aRow * p.cols

@@ -14,9 +14,13 @@ import (
 type Options struct {
 	Threads int    // goroutines that compute, the caller among them; 0: GOMAXPROCS
 	Kernels string // instruction set, one of KernelSets; "": the best
-	Pages   Pages  // where memory comes from; nil: Anonymous
-	Poison  bool   // for tests: fresh and released memory is filled with NaN
-	Limit   int64  // bytes that callers may hold; 0: what the machine has
+	// Precision is that of the operands of products: F32, or BF16 where
+	// BF16Sets is not empty.
+	Precision device.DType
+	BF16      string // of BF16Sets or EmulatedBF16Sets; "": the best of the former
+	Pages     Pages  // where memory comes from; nil: Anonymous
+	Poison    bool   // for tests: fresh and released memory is filled with NaN
+	Limit     int64  // bytes that callers may hold; 0: what the machine has
 }
 
 // Device runs the engine's kernels on the processor. Calls are done when they
@@ -25,6 +29,7 @@ type Device struct {
 	name    string
 	options Options
 	kernels *kernel.Set
+	pairs   *kernel.Pairs // of the bf16 mode, else nil
 	pool    *pool
 	memory  *heap // activations and all else that comes and goes
 	frozen  *heap // weights
@@ -33,7 +38,9 @@ type Device struct {
 	ctx     context.Context
 	unbind  func() bool
 
-	tasks tasks
+	tasks        tasks
+	turnedWeight weight
+	lowBuffers   []*buffer
 }
 
 var _ device.Device = (*Device)(nil)
@@ -55,9 +62,18 @@ func New(o Options) (*Device, error) {
 			return nil, fmt.Errorf("cpu: no kernels named %q on this machine; it has %v", o.Kernels, KernelSets())
 		}
 	}
+	pairs, err := pairsFor(o)
+	if err != nil {
+		return nil, err
+	}
+	name := "cpu " + set.Name
+	if pairs != nil {
+		name += " bf16 " + pairs.Name
+	}
 	d := &Device{
-		name:    "cpu " + set.Name,
+		name:    name,
 		kernels: set,
+		pairs:   pairs,
 		options: o,
 		pool:    newPool(o.Threads, o.Pages),
 		memory:  &heap{pages: o.Pages, segment: 16 << 20, poison: o.Poison},
@@ -186,6 +202,11 @@ type tasks struct {
 	convGrad      convGrad
 	upsample      upsample
 	repack        repack
+	pairPack      pairPack
+	pairProduct   pairProduct
+	pairHeads     pairHeads
+	pairAttention pairAttention
+	turnPairs     turnPairs
 	packHeads     packHeads
 	attention     attention
 	attentionBack attentionBack

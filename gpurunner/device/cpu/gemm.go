@@ -20,10 +20,15 @@ type piece struct {
 // Pieces are even, so that no group is a short remainder, and start at
 // multiples of a panel's width, so that transposed panels can be cut there.
 func cutTap(p []piece, a, aCol, tap, k int) []piece {
+	return cutBlocks(p, a, aCol, tap, k, kernel.BlockK)
+}
+
+// cutBlocks is cutTap for pieces of at most so many terms.
+func cutBlocks(p []piece, a, aCol, tap, k, most int) []piece {
 	if k == 0 {
 		return p
 	}
-	parts := (k + kernel.BlockK - 1) / kernel.BlockK
+	parts := (k + most - 1) / most
 	size := k
 	if parts > 1 {
 		size = roundUp((k+parts-1)/parts, kernel.Panel)
@@ -35,11 +40,13 @@ func cutTap(p []piece, a, aCol, tap, k int) []piece {
 }
 
 // group marks the ends of groups.
-func group(p []piece) {
+func group(p []piece) { groupBy(p, kernel.BlockK) }
+
+func groupBy(p []piece, most int) {
 	sum := 0
 	for i := range p {
 		sum += p[i].k
-		p[i].last = i+1 == len(p) || sum+p[i+1].k > kernel.BlockK
+		p[i].last = i+1 == len(p) || sum+p[i+1].k > most
 		if p[i].last {
 			sum = 0
 		}
@@ -121,6 +128,8 @@ type grid struct {
 	cRun       int
 	runs, m    int
 	lowRow     int // row of the low-rank h that belongs to the first row
+	lowRun     int // rows of it between runs
+	pairs      bool
 
 	// Where not nil, A (of one run) is first copied here block by block.
 	compact []float32
@@ -135,6 +144,10 @@ const compactStride = kernel.BlockK + 16
 // the block of A that a group needs is read by all panels while it is near.
 func (d *Device) multiply(w *worker, g *grid, b *operand, pieces []piece, lows []low, j0, n int, scratch []float32) {
 	t := &w.tile
+	matMul := d.kernels.MatMul
+	if g.pairs {
+		matMul = d.pairs.MatMul
+	}
 	t.M, t.CStride, t.Row = g.m, g.cStride, 0
 	t.Accumulate = false
 	for len(pieces) > 0 {
@@ -168,13 +181,17 @@ func (d *Device) multiply(w *worker, g *grid, b *operand, pieces []piece, lows [
 					}
 				}
 				t.C = offset(g.c, r*g.cRun+at)
-				d.kernels.MatMul(t)
+				matMul(t)
 			}
 		}
 		t.Accumulate = true
 	}
 	for i := range lows {
-		d.multiplyLow(w, g, &lows[i], j0, n, scratch)
+		if g.pairs {
+			d.multiplyLowPairs(w, g, &lows[i], j0, n)
+		} else {
+			d.multiplyLow(w, g, &lows[i], j0, n, scratch)
+		}
 		t.Accumulate = true
 	}
 	if !t.Accumulate {
@@ -222,7 +239,7 @@ func (d *Device) multiplyLow(w *worker, g *grid, l *low, j0, n int, scratch []fl
 				s.B, s.BRow = unsafe.Pointer(&scratch[0]), kernel.Panel
 			}
 			for r := range g.runs {
-				s.A = &l.h.p[(g.lowRow+r*g.m)*l.h.stride+from]
+				s.A = &l.h.p[(g.lowRow+r*g.lowRun)*l.h.stride+from]
 				t.C = offset(g.c, r*g.cRun+at)
 				d.kernels.MatMul(t)
 			}

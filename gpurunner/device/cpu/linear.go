@@ -48,6 +48,10 @@ func (d *Device) Linear(y, x device.Matrix, w device.Weight, lows []device.Low, 
 	t.b = operand{from: panels, w: wt, widen: x.Rows > smallRows}
 	t.lows = d.lows(op, t.lows[:0], lows, ym, false)
 	t.epi = d.epilogue(op, epi, ym, 1)
+	if wt.pairs {
+		d.pairLinear(t.a, wt, t.lows, t.epi, false)
+		return
+	}
 	t.pieces = cutTap(t.pieces[:0], 0, 1, 0, wt.in)
 	t.start(d, ym.rows, ym.cols, wt.in, false)
 }
@@ -66,6 +70,10 @@ func (d *Device) LinearBack(dx, dy device.Matrix, w device.Weight, lows []device
 	t.b = operand{from: transposed, w: wt}
 	t.lows = d.lows(op, t.lows[:0], lows, ym, true)
 	t.epi = d.epilogue(op, device.Epilogue{Beta: beta}, ym, 1)
+	if wt.pairs {
+		d.pairLinear(t.a, wt, t.lows, t.epi, true)
+		return
+	}
 	t.pieces = cutTap(t.pieces[:0], 0, 1, 0, wt.out)
 	t.start(d, ym.rows, ym.cols, wt.out, false)
 }
@@ -93,6 +101,10 @@ func (d *Device) MatMul(c, a, b device.Matrix, transA, transB bool, alpha float3
 	ym := d.matOf(op, "c", c, m, n)
 	t.lows = t.lows[:0]
 	t.epi = d.epilogue(op, epi, ym, alpha)
+	if d.pairs != nil {
+		d.pairMatMul(t.a, t.b.live, transA, transB, m, n, k, t.epi)
+		return
+	}
 	turned := transA && !transB && n <= turnColumns && m > 2*n
 	if turned {
 		// The rows of a are a B operand as they lie; a few columns of B would

@@ -17,8 +17,11 @@ type weight struct {
 	out, in, taps int
 	kind          device.DType
 	buf           *buffer
-	f             []float32 // the panels, if of F32
+	f             []float32 // the panels, if of F32 or of pairs
 	h             []uint16  // else
+
+	pairs         bool // of the bf16 mode, see shapePairs
+	depth, blocks int  // then: pairs of a tap, and taps
 }
 
 // Shape implements device.Weight.
@@ -50,13 +53,16 @@ func (d *Device) Freeze(h device.HostWeight) (device.Weight, error) {
 	if h.Type == device.I32 || w.out*w.in*w.taps*h.Type.Size() != len(h.Data) {
 		panic(fmt.Sprintf("cpu: Freeze of %v %v from %d bytes", h.Type, h.Shape, len(h.Data)))
 	}
-	n := kernel.PanelLen(w.out, w.in*w.taps)
-	buf, err := d.take(d.frozen, n*h.Type.Size())
+	n, size := kernel.PanelLen(w.out, w.in*w.taps), h.Type.Size()
+	if d.pairs != nil {
+		n, size = w.shapePairs(), 4
+	}
+	buf, err := d.take(d.frozen, n*size)
 	if err != nil {
 		return nil, fmt.Errorf("freeze a weight of shape %v: %w", h.Shape, err)
 	}
 	w.buf = buf
-	if h.Type == device.F32 {
+	if size == 4 {
 		w.f = floatsOf(buf.mem)[:n]
 	} else {
 		w.h = unsafe.Slice((*uint16)(unsafe.Pointer(&buf.mem[0])), n)
@@ -97,7 +103,7 @@ func (d *Device) repack(w *weight, data []byte) bool {
 	if w.out*w.in*w.taps == 0 {
 		return true
 	}
-	if !d.scratch(2 * kernel.Panel * kernel.BlockK) {
+	if !d.scratch(2*kernel.Panel*kernel.BlockK + kernel.BlockK) {
 		return false
 	}
 	d.fork(t, ceil(w.out, kernel.Panel), 4*w.out*w.in*w.taps)
@@ -116,6 +122,10 @@ func (t *repack) run(w *worker, j int) {
 	// The source may have any alignment, so it goes through scratch; blocks
 	// are whole input channels where they fit.
 	wt := t.w
+	if wt.pairs {
+		t.packPairsPanel(w, j)
+		return
+	}
 	k := wt.in * wt.taps
 	o0 := j * kernel.Panel
 	outs := min(kernel.Panel, wt.out-o0)
@@ -198,6 +208,14 @@ func (w *weight) widenTo(set *kernel.Set, dst []float32, src []uint16) {
 // panel points segs at the pieces of panel j. The pieces of one group follow
 // one another in the panel.
 func (w *weight) panel(set *kernel.Set, segs []kernel.Segment, pieces []piece, j int, widen bool, scratch []float32) {
+	if w.pairs {
+		for i, p := range pieces {
+			s := &segs[i]
+			s.BRow, s.K, s.Type = kernel.Panel, p.k, kernel.F32
+			s.B = unsafe.Pointer(&w.f[(j*w.blocks*w.depth+p.tap*w.depth+p.from)*kernel.Panel])
+		}
+		return
+	}
 	base := (j*w.taps*w.in + pieces[0].tap*w.in + pieces[0].from) * kernel.Panel
 	total := 0
 	for i, p := range pieces {

@@ -37,7 +37,11 @@ var storageTypes = []device.DType{device.F32, device.F16, device.BF16}
 
 // sub runs f as a subtest with a rig of its own on the same device.
 func (r *rig) sub(name string, f func(*rig)) {
-	r.Run(name, func(t *testing.T) { f(newRig(t, r.Device)) })
+	r.Run(name, func(t *testing.T) {
+		sub := newRig(t, r.Device)
+		sub.coarse, sub.looser = r.coarse, r.looser
+		f(sub)
+	})
 }
 
 func testLinear(r *rig) {

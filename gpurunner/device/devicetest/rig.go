@@ -15,6 +15,9 @@ type rig struct {
 	device.Device
 	random *rand.Rand
 	placed []device.Array // with their guards
+
+	coarse bool    // normals are numbers of bf16
+	looser float64 // what tolerances are multiplied by, where not 0
 }
 
 const (
@@ -51,6 +54,9 @@ func (r *rig) normals(n int) []float64 {
 	v := make([]float64, n)
 	for i := range v {
 		v[i] = float64(float32(r.random.NormFloat64()))
+		if r.coarse {
+			v[i] = roundTo(v[i], 7, -126)
+		}
 	}
 	return v
 }
@@ -161,6 +167,9 @@ func (r *rig) freeze(typ device.DType, v []float64, shape ...int) (device.Weight
 // near compares with an error relative to the largest wanted value.
 func (r *rig) near(name string, got, want []float64, tolerance float64) {
 	r.Helper()
+	if r.looser > 0 {
+		tolerance *= r.looser
+	}
 	if len(got) != len(want) {
 		r.Fatalf("%s: got %d values, want %d", name, len(got), len(want))
 	}

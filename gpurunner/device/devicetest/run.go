@@ -48,7 +48,14 @@ var table = []entry{
 
 // Run holds a device to the contract of package device. open is called for
 // each operation, and under several GOMAXPROCS.
-func Run(t *testing.T, open func() device.Device) {
+func Run(t *testing.T, open func() device.Device) { run(t, open, false) }
+
+// RunBF16 is Run for a device that rounds the operands of products to bf16. They
+// are numbers of bf16 here, so that only what attention rounds in its midst is
+// compared with a wider tolerance.
+func RunBF16(t *testing.T, open func() device.Device) { run(t, open, true) }
+
+func run(t *testing.T, open func() device.Device, coarse bool) {
 	for _, e := range table {
 		t.Run(e.name, func(t *testing.T) {
 			dev := open()
@@ -59,11 +66,20 @@ func Run(t *testing.T, open func() device.Device) {
 				}
 				closeDevice(dev)
 			})
-			e.test(newRig(t, dev))
+			r := newRig(t, dev)
+			r.coarse = coarse
+			if coarse {
+				r.looser = roundedInside[e.name]
+			}
+			e.test(r)
 		})
 	}
 	t.Run("SameBits", func(t *testing.T) { testSameBits(t, open) })
 }
+
+// roundedInside are operations that round the result of one product on its way
+// into another.
+var roundedInside = map[string]float64{"Attention": 1000, "AttentionBack": 1000}
 
 func closeDevice(dev device.Device) {
 	if c, ok := dev.(interface{ Close() }); ok {

@@ -33,3 +33,13 @@ func narrowF16AVX2(dst *uint16, src *float32, n int)
 //
 //go:noescape
 func narrowBF16AVX2(dst *uint16, src *float32, n int)
+
+// zipBF16AVX2 rounds n numbers of each row, a multiple of the vector, not 0.
+//
+//go:noescape
+func zipBF16AVX2(dst *float32, a *float32, b *float32, n int)
+
+// zip16AVX2 joins n elements of each row, a multiple of the vector, not 0.
+//
+//go:noescape
+func zip16AVX2(dst *float32, a *uint16, b *uint16, n int)

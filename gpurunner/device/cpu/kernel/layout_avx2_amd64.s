@@ -270,3 +270,61 @@ DATA const00400000<>+20(SB)/4, $0x00400000
 DATA const00400000<>+24(SB)/4, $0x00400000
 DATA const00400000<>+28(SB)/4, $0x00400000
 GLOBL const00400000<>(SB), RODATA|NOPTR, $32
+
+// func zipBF16AVX2(dst *float32, a *float32, b *float32, n int)
+// Requires: AVX, AVX2
+TEXT ·zipBF16AVX2(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ a+8(FP), CX
+	MOVQ b+16(FP), DX
+	MOVQ n+24(FP), BX
+	XORQ SI, SI
+
+loop1:
+	VMOVUPS   (CX)(SI*4), Y0
+	VPSRLD    $0x10, Y0, Y1
+	VANDPS    const00000001<>+0(SB), Y1, Y1
+	VPADDD    const00007fff<>+0(SB), Y0, Y2
+	VPADDD    Y1, Y2, Y2
+	VORPS     const00400000<>+0(SB), Y0, Y1
+	VCMPPS    $0x03, Y0, Y0, Y0
+	VBLENDVPS Y0, Y1, Y2, Y2
+	VPSRLD    $0x10, Y2, Y2
+	VMOVUPS   (DX)(SI*4), Y0
+	VPSRLD    $0x10, Y0, Y1
+	VANDPS    const00000001<>+0(SB), Y1, Y1
+	VPADDD    const00007fff<>+0(SB), Y0, Y3
+	VPADDD    Y1, Y3, Y3
+	VORPS     const00400000<>+0(SB), Y0, Y1
+	VCMPPS    $0x03, Y0, Y0, Y0
+	VBLENDVPS Y0, Y1, Y3, Y3
+	VPSRLD    $0x10, Y3, Y3
+	VPSLLD    $0x10, Y3, Y3
+	VORPS     Y3, Y2, Y0
+	VMOVUPS   Y0, (AX)(SI*4)
+	ADDQ      $0x00000008, SI
+	CMPQ      SI, BX
+	JB        loop1
+	VZEROUPPER
+	RET
+
+// func zip16AVX2(dst *float32, a *uint16, b *uint16, n int)
+// Requires: AVX, AVX2
+TEXT ·zip16AVX2(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ a+8(FP), CX
+	MOVQ b+16(FP), DX
+	MOVQ n+24(FP), BX
+	XORQ SI, SI
+
+loop1:
+	VPMOVZXWD (CX)(SI*2), Y0
+	VPMOVZXWD (DX)(SI*2), Y1
+	VPSLLD    $0x10, Y1, Y1
+	VORPS     Y1, Y0, Y0
+	VMOVUPS   Y0, (AX)(SI*4)
+	ADDQ      $0x00000008, SI
+	CMPQ      SI, BX
+	JB        loop1
+	VZEROUPPER
+	RET

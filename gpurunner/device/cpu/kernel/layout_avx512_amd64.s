@@ -423,3 +423,64 @@ DATA const00400000<>+52(SB)/4, $0x00400000
 DATA const00400000<>+56(SB)/4, $0x00400000
 DATA const00400000<>+60(SB)/4, $0x00400000
 GLOBL const00400000<>(SB), RODATA|NOPTR, $64
+
+// func zipBF16AVX512(dst *float32, a *float32, b *float32, n int)
+// Requires: AVX, AVX512F
+TEXT ·zipBF16AVX512(SB), NOSPLIT, $0-32
+	VBROADCASTSS const00000001<>+0(SB), Z0
+	VBROADCASTSS const00007fff<>+0(SB), Z1
+	VBROADCASTSS const00400000<>+0(SB), Z2
+	MOVQ         dst+0(FP), AX
+	MOVQ         a+8(FP), CX
+	MOVQ         b+16(FP), DX
+	MOVQ         n+24(FP), BX
+	XORQ         SI, SI
+
+loop1:
+	VMOVUPS (CX)(SI*4), Z3
+	VPSRLD  $0x10, Z3, Z4
+	VPANDD  Z0, Z4, Z4
+	VPADDD  Z1, Z3, Z5
+	VPADDD  Z4, Z5, Z5
+	VPORD   Z2, Z3, Z4
+	VCMPPS  $0x03, Z3, Z3, K1
+	VMOVAPS Z4, K1, Z5
+	VPSRLD  $0x10, Z5, Z5
+	VMOVUPS (DX)(SI*4), Z3
+	VPSRLD  $0x10, Z3, Z4
+	VPANDD  Z0, Z4, Z4
+	VPADDD  Z1, Z3, Z6
+	VPADDD  Z4, Z6, Z6
+	VPORD   Z2, Z3, Z4
+	VCMPPS  $0x03, Z3, Z3, K1
+	VMOVAPS Z4, K1, Z6
+	VPSRLD  $0x10, Z6, Z6
+	VPSLLD  $0x10, Z6, Z6
+	VPORD   Z6, Z5, Z3
+	VMOVUPS Z3, (AX)(SI*4)
+	ADDQ    $0x00000010, SI
+	CMPQ    SI, BX
+	JB      loop1
+	VZEROUPPER
+	RET
+
+// func zip16AVX512(dst *float32, a *uint16, b *uint16, n int)
+// Requires: AVX, AVX512F
+TEXT ·zip16AVX512(SB), NOSPLIT, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ a+8(FP), CX
+	MOVQ b+16(FP), DX
+	MOVQ n+24(FP), BX
+	XORQ SI, SI
+
+loop1:
+	VPMOVZXWD (CX)(SI*2), Z0
+	VPMOVZXWD (DX)(SI*2), Z1
+	VPSLLD    $0x10, Z1, Z1
+	VPORD     Z1, Z0, Z0
+	VMOVUPS   Z0, (AX)(SI*4)
+	ADDQ      $0x00000010, SI
+	CMPQ      SI, BX
+	JB        loop1
+	VZEROUPPER
+	RET

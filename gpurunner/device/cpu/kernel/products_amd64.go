@@ -53,13 +53,15 @@ type layouts struct {
 	blocks16              func(dst, src *uint16, dstStride, srcStride, count int)
 	widenF16, widenBF16   func(dst *float32, src *uint16, n int)
 	narrowF16, narrowBF16 func(dst *uint16, src *float32, n int)
+	zipBF16               func(dst, a, b *float32, n int)
+	zip16                 func(dst *float32, a, b *uint16, n int)
 }
 
 var (
 	layoutsAVX2 = layouts{8, transposeBlocksAVX2, transposeBlocks16AVX2, widenF16AVX2, widenBF16AVX2,
-		narrowF16AVX2, narrowBF16AVX2}
+		narrowF16AVX2, narrowBF16AVX2, zipBF16AVX2, zip16AVX2}
 	layoutsAVX512 = layouts{16, transposeBlocksAVX512, transposeBlocks16AVX512, widenF16AVX512, widenBF16AVX512,
-		narrowF16AVX512, narrowBF16AVX512}
+		narrowF16AVX512, narrowBF16AVX512, zipBF16AVX512, zip16AVX512}
 )
 
 func (l *layouts) install(s *Layouts) {
@@ -69,6 +71,8 @@ func (l *layouts) install(s *Layouts) {
 	s.WidenBF16 = converted(l.lanes, l.widenBF16, widenBF16Generic)
 	s.NarrowF16 = converted(l.lanes, l.narrowF16, narrowF16Generic)
 	s.NarrowBF16 = converted(l.lanes, l.narrowBF16, narrowBF16Generic)
+	s.ZipBF16 = zipped(l.lanes, l.zipBF16, zipBF16Generic)
+	s.Zip16 = zipped(l.lanes, l.zip16, zip16Generic)
 }
 
 // transposed gives the square blocks to the assembly, the edges to Go.
@@ -105,5 +109,19 @@ func converted[D, S float32 | uint16](lanes int, vectors func(dst *D, src *S, n 
 			vectors(&dst[0], &src[0], n)
 		}
 		rest(dst[n:], src[n:])
+	}
+}
+
+// zipped is converted for two sources.
+func zipped[S float32 | uint16](lanes int, vectors func(dst *float32, a, b *S, n int), rest func(dst []float32, a, b []S)) func(dst []float32, a, b []S) {
+	return func(dst []float32, a, b []S) {
+		a, b = a[:len(dst)], b[:len(dst)]
+		n := len(dst) / lanes * lanes
+		if n > 0 {
+			vectors(&dst[0], &a[0], &b[0], n)
+		}
+		if n < len(dst) {
+			rest(dst[n:], a[n:], b[n:])
+		}
 	}
 }

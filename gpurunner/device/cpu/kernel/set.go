@@ -51,6 +51,10 @@ type Layouts struct {
 	WidenF16, WidenBF16 func(dst []float32, src []uint16)
 	// NarrowF16 and NarrowBF16 round to nearest even; NaN stays NaN.
 	NarrowF16, NarrowBF16 func(dst []uint16, src []float32)
+	// ZipBF16 joins two rows to one of pairs of bf16, a in the lower halves,
+	// rounding to nearest even; Zip16 those of 16-bit elements.
+	ZipBF16 func(dst, a, b []float32)
+	Zip16   func(dst []float32, a, b []uint16)
 }
 
 // Arithmetic works element by element.
@@ -208,6 +212,8 @@ func generic() *Set {
 			WidenBF16:   widenBF16Generic,
 			NarrowF16:   narrowF16Generic,
 			NarrowBF16:  narrowBF16Generic,
+			ZipBF16:     zipBF16Generic,
+			Zip16:       zip16Generic,
 		},
 		Arithmetic: Arithmetic{
 			Add:     addGeneric,
