@@ -19,6 +19,13 @@ type Stepper interface {
 	Step()
 }
 
+// Trainer is a device that may not be fit for training.
+type Trainer interface {
+	// CheckTraining says in one sentence why gradients would be lost here, and what
+	// to choose instead.
+	CheckTraining() error
+}
+
 // PeakMeter is a device whose Stats.Peak can be measured anew, for a job.
 type PeakMeter interface {
 	// ResetPeak makes the peak what is held now.

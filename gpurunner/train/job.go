@@ -8,6 +8,7 @@ import (
 
 	"github.com/lowrank/lowrank/gpurunner/autodiff"
 	"github.com/lowrank/lowrank/gpurunner/dataset"
+	"github.com/lowrank/lowrank/gpurunner/device"
 	"github.com/lowrank/lowrank/gpurunner/diffusion"
 	"github.com/lowrank/lowrank/gpurunner/lora"
 	"github.com/lowrank/lowrank/gpurunner/safetensors"
@@ -108,6 +109,11 @@ func Run(ctx context.Context, job Job) (*Result, error) {
 }
 
 func runJob(ctx context.Context, job Job) (*Result, error) {
+	if t, ok := job.Model.Pool.Device.(device.Trainer); ok {
+		if err := t.CheckTraining(); err != nil {
+			return nil, err
+		}
+	}
 	r, err := start(ctx, job)
 	if err != nil {
 		return nil, err

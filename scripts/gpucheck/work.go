@@ -65,7 +65,10 @@ func precisionOf(name string, info cuda.Info) (device.DType, error) {
 	if name != "auto" {
 		return 0, fmt.Errorf("-precision %s is not to be had on this GPU", name)
 	}
-	return precisions(info)[len(precisions(info))-1], nil
+	if info.Capability < 80 {
+		return device.F32, nil
+	}
+	return device.BF16, nil
 }
 
 // bench is one model on the device.

@@ -37,6 +37,7 @@ var (
 	_ device.Device    = (*Device)(nil)
 	_ device.PeakMeter = (*Device)(nil)
 	_ device.Stepper   = (*Device)(nil)
+	_ device.Trainer   = (*Device)(nil)
 )
 
 const segmentBytes = 64 << 20
@@ -185,6 +186,15 @@ func (d *Device) Release(b device.Buffer) {
 
 // Stats implements device.Memory.
 func (d *Device) Stats() device.Stats { return d.stats }
+
+// CheckTraining implements device.Trainer: a gradient below 6e-8 is nothing in f16,
+// and most are.
+func (d *Device) CheckTraining() error {
+	if d.options.Precision != device.F16 {
+		return nil
+	}
+	return fmt.Errorf("training in f16 would lose small gradients; use bf16 (compute capability 8.0 and later) or f32 on %s", d.info.Name)
+}
 
 // ResetPeak implements device.PeakMeter.
 func (d *Device) ResetPeak() { d.stats.Peak = d.stats.Live }

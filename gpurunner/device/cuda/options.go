@@ -58,6 +58,6 @@ type Info struct {
 	MemoryClockKHz int    // of the memory
 	BusBits        int    // of the memory
 	PTX            string // version of the embedded PTX
-	MachineCode    bool   // modules for exactly this GPU are embedded
+	MachineCode    bool   // modules compiled for such a GPU are embedded
 	Kernels        string // what products run on
 }

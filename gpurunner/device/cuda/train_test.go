@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/lowrank/lowrank/gpurunner/clip"
@@ -21,6 +22,24 @@ import (
 	"github.com/lowrank/lowrank/gpurunner/tensor"
 	"github.com/lowrank/lowrank/gpurunner/train"
 )
+
+// On a GPU without bf16 training is in f32, or refused.
+func TestErrTrainingF16(t *testing.T) {
+	dev, err := cuda.Open(cuda.Options{Precision: device.F16, Direct: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	m, err := diffusion.Open(tensor.NewPool(dev), enginetest.Base(t, paritytest.Roots(t)[0].Path("models/sd15-tiny")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Release()
+	_, err = train.Run(context.Background(), train.Job{Model: m, Options: train.Advanced()})
+	if err == nil || !strings.Contains(err.Error(), "training in f16 would lose small gradients; use bf16") {
+		t.Errorf("Run: %v", err)
+	}
+}
 
 // trainTiny trains the tiny base model and returns the curve and the file.
 func trainTiny(t *testing.T, dev device.Device) (train.Curve, []byte) {

@@ -63,14 +63,17 @@ func For(capability int) map[string]Module {
 	return best
 }
 
-// Machine returns a family's machine code for exactly that compute capability,
-// or nil.
-func Machine(family string, capability int) []byte {
-	code, err := files.ReadFile(fmt.Sprintf("cubin/%s_%d.cubin", family, capability))
-	if err != nil {
-		return nil
+// Machine returns a family's machine code for a GPU of that compute capability, or
+// nil: that for 8.6 runs on 8.7 too, not on 9.0.
+func Machine(family string, capability int) []byte { return machine(files, family, capability) }
+
+func machine(files fs.FS, family string, capability int) []byte {
+	for c := capability; c >= capability/10*10; c-- {
+		if code, err := fs.ReadFile(files, fmt.Sprintf("cubin/%s_%d.cubin", family, c)); err == nil {
+			return code
+		}
 	}
-	return code
+	return nil
 }
 
 // split reads FAMILY_ARCH.

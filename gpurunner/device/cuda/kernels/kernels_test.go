@@ -3,6 +3,7 @@ package kernels
 import (
 	"strings"
 	"testing"
+	"testing/fstest"
 )
 
 // Driver 530 reads PTX up to 8.1; newer PTX would be refused at load.
@@ -57,6 +58,21 @@ func FuzzSignatures(f *testing.F) {
 		}
 		_, _ = Version(s)
 	})
+}
+
+func TestMachine(t *testing.T) {
+	files := fstest.MapFS{}
+	for _, arch := range []string{"75", "80", "86", "90"} {
+		files["cubin/norms_"+arch+".cubin"] = &fstest.MapFile{Data: []byte(arch)}
+	}
+	for capability, want := range map[int]string{75: "75", 80: "80", 86: "86", 89: "86", 90: "90", 100: "", 120: ""} {
+		if got := string(machine(files, "norms", capability)); got != want {
+			t.Errorf("norms on %d: machine code for %q, want %q", capability, got, want)
+		}
+	}
+	if got := machine(files, "training", 90); got != nil {
+		t.Errorf("a family without machine code: %q", got)
+	}
 }
 
 func TestFor(t *testing.T) {
