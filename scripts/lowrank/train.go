@@ -157,7 +157,18 @@ func runTrain(cmd *cobra.Command, pictures string, f *trainFlags) (err error) {
 	}
 	began := time.Now()
 	bars := map[train.Phase]*progress{}
+	var tuning struct {
+		began, ended time.Time
+		steps        int
+	}
 	job.Progress = func(p train.Progress) {
+		if p.Phase == train.Tuning {
+			if tuning.ended = time.Now(); tuning.began.IsZero() {
+				tuning.began = tuning.ended
+			} else {
+				tuning.steps++
+			}
+		}
 		if bars[p.Phase] == nil {
 			closeAll(bars)
 			bars[p.Phase] = newProgress(messages, p.Phase.String())
@@ -175,7 +186,11 @@ func runTrain(cmd *cobra.Command, pictures string, f *trainFlags) (err error) {
 	if err := writeResult(f, result, format); err != nil {
 		return err
 	}
-	fmt.Fprintf(messages, "lowrank: trained in %s\n", time.Since(began).Round(time.Second))
+	fmt.Fprintf(messages, "lowrank: trained in %s", time.Since(began).Round(time.Second))
+	if tuning.steps > 0 {
+		fmt.Fprintf(messages, ", %s a tuning step", (tuning.ended.Sub(tuning.began) / time.Duration(tuning.steps)).Round(time.Millisecond))
+	}
+	fmt.Fprintf(messages, ", %.2f GiB of memory at the peak\n", float64(pool.Device.Stats().Peak)/(1<<30))
 	fmt.Fprintln(cmd.OutOrStdout(), f.out)
 	return ignoreMissing(os.Remove(f.checkpoint))
 }
