@@ -14,7 +14,8 @@ import (
 // deviceFlags adds --device and --precision.
 func deviceFlags(flags *pflag.FlagSet, r *pick.Request) {
 	flags.StringVar(&r.Device, "device", "auto", "what to compute on: "+strings.Join(pick.Choices(), ", ")+"; auto takes the GPU where there is one")
-	flags.StringVar(&r.Precision, "precision", "auto", "of the operands of products: "+strings.Join(pick.Precisions(), ", "))
+	flags.StringVar(&r.Precision, "precision", "", "of the operands of products: "+strings.Join(pick.Precisions(), ", ")+
+		"; auto takes bf16 where it is fast (default: auto on a GPU, f32 on a processor)")
 }
 
 // deviceArgs are the flags that hand r on to another process of this program.

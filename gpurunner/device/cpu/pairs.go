@@ -17,7 +17,7 @@ import (
 // in C.
 
 // NoBF16 says why a processor cannot run the bf16 mode.
-const NoBF16 = "this processor has neither AMX nor AVX512-BF16; use --precision f32, or auto, which takes it here"
+const NoBF16 = "this processor has neither AMX nor AVX512-BF16; use --precision f32, or auto, which takes f32 here"
 
 // BF16Sets lists the ways in which this machine multiplies bf16, slowest first;
 // none where it has no instructions for it. LOWRANK_CPU lowers the choice.

@@ -16,7 +16,6 @@ type pairConv struct {
 	joined bool // the rows of a block are one run
 	images int  // pictures of a block
 	parts  int  // blocks of panels
-	places int  // blocks of pixels of a phase times pictures
 }
 
 const (

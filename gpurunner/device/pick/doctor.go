@@ -6,6 +6,7 @@ import (
 	"io"
 	"runtime"
 
+	"github.com/lowrank/lowrank/gpurunner/device/cpu"
 	"github.com/lowrank/lowrank/gpurunner/device/cuda"
 )
 
@@ -33,11 +34,16 @@ func Doctor(w io.Writer, r Request) error {
 		}
 		fmt.Fprintf(w, "GPU            none is used: %v\n", err)
 	}
-	dev, err := openCPU()
+	dev, err := openCPU(r.Precision)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(w, "device         %s\n", dev.Name())
+	if sets := cpu.BF16Sets(); len(sets) > 0 {
+		fmt.Fprintf(w, "bf16           by %s, with --precision bf16 or auto\n", sets[len(sets)-1])
+	} else {
+		fmt.Fprintf(w, "bf16           not here: %s\n", cpu.NoBF16)
+	}
 	return nil
 }
 

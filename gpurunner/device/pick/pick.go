@@ -13,11 +13,13 @@ import (
 // Choices are the values of --device.
 func Choices() []string { return []string{"auto", "cpu", "cuda"} }
 
-// Precisions are the values of --precision: of the operands of products on a
-// GPU. auto is bf16 where the GPU has it, else f32.
+// Precisions are the values of --precision: of the operands of products. auto is
+// bf16 where the GPU or the processor multiplies it, else f32; f16 is for GPUs.
 func Precisions() []string { return []string{"auto", "f32", "bf16", "f16"} }
 
-// Request is what a program was asked for. The zero value is auto in everything.
+// Request is what a program was asked for. The zero value is auto in everything
+// but for the processor's precision, which is f32 unless another is asked for: the
+// bytes that it gives are the same on every machine with AVX2.
 type Request struct {
 	Device    string
 	Precision string
@@ -34,13 +36,10 @@ func (r *Request) fill() error {
 	if r.Device == "" {
 		r.Device = "auto"
 	}
-	if r.Precision == "" {
-		r.Precision = "auto"
-	}
 	if !slices.Contains(Choices(), r.Device) {
 		return fmt.Errorf("device %q is not known; it must be auto, cpu or cuda", r.Device)
 	}
-	if !slices.Contains(Precisions(), r.Precision) {
+	if r.Precision != "" && !slices.Contains(Precisions(), r.Precision) {
 		return fmt.Errorf("precision %q is not known; it must be auto, f32, bf16 or f16", r.Precision)
 	}
 	return nil
@@ -53,7 +52,7 @@ func Open(r Request, note func(string)) (device.Device, error) {
 		return nil, err
 	}
 	if r.Device == "cpu" {
-		return openCPU()
+		return openCPU(r.Precision)
 	}
 	dev, err := openCUDA(r)
 	if err == nil {
@@ -65,15 +64,38 @@ func Open(r Request, note func(string)) (device.Device, error) {
 	if note != nil && !errors.Is(err, cuda.ErrNotBuilt) {
 		note(fmt.Sprintf("using the processor: %v", err))
 	}
-	return openCPU()
+	return openCPU(r.Precision)
 }
 
-func openCPU() (device.Device, error) {
-	d, err := cpu.New(cpu.Options{})
+func openCPU(precision string) (device.Device, error) {
+	o, err := processor(precision, len(cpu.BF16Sets()) > 0)
+	if err != nil {
+		return nil, err
+	}
+	d, err := cpu.New(o)
 	if err != nil {
 		return nil, err
 	}
 	return d, nil
+}
+
+// processor turns a name into options, bf16 saying whether the processor
+// multiplies it.
+func processor(precision string, bf16 bool) (o cpu.Options, err error) {
+	switch precision {
+	case "f16":
+		return o, errors.New("precision f16 needs a GPU; a processor takes f32, bf16 or auto")
+	case "bf16":
+		if !bf16 {
+			return o, errors.New("precision bf16: " + cpu.NoBF16)
+		}
+		o.Precision = device.BF16
+	case "auto":
+		if bf16 {
+			o.Precision = device.BF16
+		}
+	}
+	return o, nil
 }
 
 func openCUDA(r Request) (device.Device, error) {
@@ -92,7 +114,7 @@ func precision(name string, info cuda.Info) device.DType {
 		return device.BF16
 	case "f16":
 		return device.F16
-	case "auto":
+	case "", "auto":
 		if info.Capability >= 80 {
 			return device.BF16
 		}

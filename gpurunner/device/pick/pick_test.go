@@ -99,7 +99,7 @@ func TestProbe(t *testing.T) {
 
 func TestOpen(t *testing.T) {
 	for _, tt := range []struct{ device, precision, want string }{
-		{"cpu", "", ""}, {"cpu", "bf16", ""}, {"gpu", "", "must be auto, cpu or cuda"}, {"", "f8", "must be auto, f32, bf16 or f16"},
+		{"cpu", "", ""}, {"cpu", "auto", ""}, {"cpu", "f16", "f16 needs a GPU"}, {"gpu", "", "must be auto, cpu or cuda"}, {"", "f8", "must be auto, f32, bf16 or f16"},
 	} {
 		d, err := Open(Request{Device: tt.device, Precision: tt.precision}, nil)
 		if tt.want == "" && (err != nil || !strings.HasPrefix(d.Name(), "cpu")) || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
@@ -112,6 +112,25 @@ func TestOpen(t *testing.T) {
 		}
 		if d, err := Open(Request{}, nil); err != nil || !strings.HasPrefix(d.Name(), "cpu") {
 			t.Errorf("Open of auto in a plain build: %v", err)
+		}
+	}
+}
+
+// The processor's default is f32, whatever it has.
+func TestProcessor(t *testing.T) {
+	for _, tt := range []struct {
+		precision string
+		bf16      bool
+		want      device.DType
+		err       string
+	}{
+		{"", true, device.F32, ""}, {"f32", true, device.F32, ""}, {"auto", true, device.BF16, ""}, {"bf16", true, device.BF16, ""},
+		{"", false, device.F32, ""}, {"auto", false, device.F32, ""}, {"bf16", false, device.F32, "neither AMX nor AVX512-BF16"},
+		{"f16", true, device.F32, "needs a GPU"},
+	} {
+		o, err := processor(tt.precision, tt.bf16)
+		if o.Precision != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+			t.Errorf("%q, bf16 %v: %v, %v; want %v, %q", tt.precision, tt.bf16, o.Precision, err, tt.want, tt.err)
 		}
 	}
 }

@@ -183,9 +183,9 @@ func BenchmarkPairs(b *testing.B) {
 				x, w, c := aligned(m*row), aligned(k*Panel), aligned(m*(320+16))
 				tile := &Tile{C: &c[0], CStride: 320 + 16, M: m, N: Panel, Accumulate: true,
 					Segments: []Segment{{A: &x[0], ARow: row, ACol: 1, B: unsafe.Pointer(&w[0]), BRow: Panel, K: k}}}
-				best, begin := math.Inf(1), time.Now()
+				best := math.Inf(1)
 				for b.Loop() {
-					begin = time.Now()
+					begin := time.Now()
 					for range 50 {
 						p.MatMul(tile)
 					}
@@ -193,7 +193,7 @@ func BenchmarkPairs(b *testing.B) {
 				}
 				peak := 0.0
 				for range 20 {
-					begin = time.Now()
+					begin := time.Now()
 					f := p.Peak(2000)
 					peak = max(peak, float64(f)/time.Since(begin).Seconds())
 				}
