@@ -34,9 +34,8 @@ FAMILIES = {
     "mma_products": [75, 80],
     "mma_attention": [75, 80],
 }
-# What ptxas makes machine code for. 8.6 stands for Ampere's and Ada's consumer
-# cards, whose code runs on 8.7 and 8.9 too, but 8.9 gets its own.
-CUBINS = [75, 80, 86, 89, 90]
+# What ptxas makes machine code for. That for 8.6 serves Ada's 8.9 as well.
+CUBINS = [75, 80, 86, 90]
 
 
 def toolchain():

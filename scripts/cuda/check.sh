@@ -9,8 +9,10 @@ export LOWRANK_REQUIRE=${LOWRANK_REQUIRE:+$LOWRANK_REQUIRE,}cuda
 go test -count=1 ./gpurunner/device/cuda/...
 eval "$(scripts/cuda/fake.sh)"
 scripts/cuda/fake.sh --selftest
-go vet -tags cuda ./gpurunner/... ./scripts/cuda
-go test -count=1 -tags cuda ./gpurunner/device/cuda ./gpurunner/device/pick ./scripts/cuda
+go vet -tags cuda ./gpurunner/... ./scripts/cuda ./scripts/gpucheck ./scripts/lowrank
+go test -count=1 -tags cuda ./gpurunner/device/cuda
+# The programs, and gpucheck on the small base.
+go test -count=1 -tags cuda ./gpurunner/device/pick ./scripts/cuda ./scripts/gpucheck
 # The engine on the fake driver, on the expected numbers that are in the repository. Tests of devices come by these names.
 go test -count=1 -tags cuda -run 'Parity|TestGradients|TestReplay' ./gpurunner/{autodiff,clip,unet,vae,lora,generate,train}
 scripts/cuda/mutate.sh
