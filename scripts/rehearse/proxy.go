@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -37,7 +38,8 @@ func newFront(a *authority, handler http.Handler) (*front, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &front{URL: "https://localhost:" + port, server: &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}}
+	quiet := log.New(io.Discard, "", 0) // of clients that come to see whether there is a server
+	f := &front{URL: "https://localhost:" + port, server: &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ErrorLog: quiet}}
 	go func() {
 		_ = f.server.Serve(tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{a.server}})) // ends with close
 	}()
