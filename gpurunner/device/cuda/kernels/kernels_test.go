@@ -1,6 +1,8 @@
 package kernels
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -79,6 +81,31 @@ func TestFor(t *testing.T) {
 	for capability, want := range map[int]int{74: 0, 75: 75, 90: 75} {
 		if got := For(capability)["elementwise"].Arch; got != want {
 			t.Errorf("elementwise for %d: module for %d, want %d", capability, got, want)
+		}
+	}
+}
+
+// Inline PTX lies in the few named functions of intrinsics.cuh, and nothing adds
+// in whatever order threads come: no floating-point atomics.
+func TestSources(t *testing.T) {
+	names, err := filepath.Glob("*.cu*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil || name == "intrinsics.cuh" {
+			continue
+		}
+		if strings.Contains(string(text), "asm") {
+			t.Errorf("%s has inline PTX", name)
+		}
+	}
+	for _, m := range Modules() {
+		for _, word := range []string{"\tatom.", "\tred."} {
+			if strings.Contains(m.PTX, word) {
+				t.Errorf("%s for %d has an atomic operation: %q", m.Family, m.Arch, word)
+			}
 		}
 	}
 }
