@@ -34,7 +34,6 @@ type pair struct {
 	*testing.T
 	random *rand.Rand
 	sides  [2]device.Device
-	free   []device.Buffer
 	slack  bool // arrays begin off the driver's alignment
 }
 
