@@ -150,7 +150,7 @@ func (r *rehearsal) limits(ctx context.Context) error {
 		return err
 	}
 	if took := time.Since(begun); p.Status != "starting" || took < 20*time.Second || p.URLs.Stream != "" {
-		return fmt.Errorf("Prefer: wait answered %q after %v, stream %q; want starting at 25 s and no stream", p.Status, took, p.URLs.Stream)
+		return fmt.Errorf("Prefer: wait answered %q after %v, stream %q; want starting after some 22 s and no stream", p.Status, took, p.URLs.Stream)
 	}
 	if err := r.api.do(ctx, http.MethodPost, p.URLs.Cancel, nil, &p); err != nil || p.Status != "canceled" {
 		return fmt.Errorf("cancel answered %q: %w", p.Status, err)
