@@ -70,7 +70,8 @@ func parse(args []string, messages io.Writer) (options, error) {
 	flags.StringVar(&o.queue, "queue", "predictions", "queue to take jobs from: predictions or trainings")
 	flags.StringVar(&o.cache, "cache", "", "folder for base models and fetched files")
 	flags.StringVar(&o.device.Device, "device", "auto", strings.Join(pick.Choices(), ", ")+"; auto takes the GPU where there is one")
-	flags.StringVar(&o.device.Precision, "precision", "auto", "of the operands of products: "+strings.Join(pick.Precisions(), ", "))
+	flags.StringVar(&o.device.Precision, "precision", "", "of the operands of products: "+strings.Join(pick.Precisions(), ", ")+
+		"; auto takes bf16 where it is fast (default: auto on a GPU, f32 on a processor, as in lowrank serve)")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}

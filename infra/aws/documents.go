@@ -54,12 +54,15 @@ func (d *documents) Put(ctx context.Context, doc infra.Document) (infra.Document
 	case !json.Valid(doc.Value):
 		return infra.Document{}, invalid(op, doc.Collection, "the value is not JSON")
 	}
+	try := newTry()
 	in := &dynamodb.UpdateItemInput{
 		TableName: table((*Store)(d)), Key: documentKey(doc.Collection, doc.Key),
-		UpdateExpression:          aws.String("SET #value = :value ADD #version :one"),
-		ExpressionAttributeNames:  names(attrValue, attrVersion),
-		ExpressionAttributeValues: item{":value": text(string(doc.Value)), ":one": number(1)},
+		UpdateExpression:          aws.String("SET #value = :value, #try = :try ADD #version :one"),
+		ExpressionAttributeNames:  names(attrValue, attrVersion, attrTry),
+		ExpressionAttributeValues: item{":value": text(string(doc.Value)), ":one": number(1), ":try": try},
 		ReturnValues:              types.ReturnValueUpdatedNew,
+
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	}
 	switch doc.Version {
 	case infra.AnyVersion:
@@ -70,6 +73,9 @@ func (d *documents) Put(ctx context.Context, doc infra.Document) (infra.Document
 		in.ExpressionAttributeValues[":expected"] = number(doc.Version)
 	}
 	out, err := d.dynamo.UpdateItem(ctx, in)
+	if it, ok := written(err, try); ok {
+		return documentOf(doc.Collection, it), nil
+	}
 	if err != nil {
 		return infra.Document{}, failed(op, doc.Collection, err)
 	}

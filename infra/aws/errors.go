@@ -1,6 +1,8 @@
 package aws
 
 import (
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -63,6 +65,25 @@ func status(err error) int {
 func isConditionFailed(err error) bool {
 	var failed *ddb.ConditionalCheckFailedException
 	return errors.As(err, &failed)
+}
+
+// newTry is a mark for one conditional write. The SDK repeats a call whose answer
+// was lost; its condition then fails on what the first try wrote, which the mark
+// tells from what others wrote.
+func newTry() ddb.AttributeValue {
+	b := make([]byte, 9)
+	rand.Read(b)
+	return text(base64.RawURLEncoding.EncodeToString(b))
+}
+
+// written returns the item that an earlier try of the same call wrote, if that is
+// why the condition failed.
+func written(err error, try ddb.AttributeValue) (item, bool) {
+	var failed *ddb.ConditionalCheckFailedException
+	if !errors.As(err, &failed) || failed.Item == nil || textOf(failed.Item[attrTry]) != textOf(try) {
+		return nil, false
+	}
+	return failed.Item, true
 }
 
 // isConflict reports S3's 409: another conditional write of the key is under way.

@@ -24,6 +24,7 @@ const (
 	attrSK      = "sk"
 	attrVersion = "version"
 	attrExpires = "expires" // the table's time to live, in Unix seconds
+	attrTry     = "try"     // the mark of the call that wrote the item, see newTry
 
 	attrOwner   = "owner" // hash key of indexOwner
 	attrKind    = "kind"

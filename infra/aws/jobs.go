@@ -28,10 +28,16 @@ func (j *jobs) Create(ctx context.Context, r infra.Record) (infra.Record, error)
 		return infra.Record{}, err
 	}
 	r.Version = 1
+	it, try := recordItem(r), newTry()
+	it[attrTry] = try
 	_, err = j.dynamo.PutItem(ctx, &dynamodb.PutItemInput{
-		TableName: table((*Store)(j)), Item: recordItem(r),
+		TableName: table((*Store)(j)), Item: it,
 		ConditionExpression: aws.String("attribute_not_exists(#pk)"), ExpressionAttributeNames: names(attrPK),
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	})
+	if _, ok := written(err, try); ok {
+		return r, nil
+	}
 	if isConditionFailed(err) {
 		return infra.Record{}, &infra.Error{Op: op, Kind: infra.ErrExists, Key: r.ID}
 	}
@@ -63,8 +69,10 @@ func (j *jobs) Update(ctx context.Context, r infra.Record) (infra.Record, error)
 	}
 	next := r
 	next.Version++
+	it, try := recordItem(next), newTry()
+	it[attrTry] = try
 	_, err = j.dynamo.PutItem(ctx, &dynamodb.PutItemInput{
-		TableName: table((*Store)(j)), Item: recordItem(next),
+		TableName: table((*Store)(j)), Item: it,
 		ConditionExpression:      aws.String("#version = :version AND #owner = :owner AND #kind = :kind AND #created = :created"),
 		ExpressionAttributeNames: names(attrVersion, attrOwner, attrKind, attrCreated),
 		ExpressionAttributeValues: item{
@@ -72,6 +80,9 @@ func (j *jobs) Update(ctx context.Context, r infra.Record) (infra.Record, error)
 		},
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	})
+	if _, ok := written(err, try); ok {
+		return next, nil
+	}
 	var met *types.ConditionalCheckFailedException
 	switch {
 	case err == nil:
