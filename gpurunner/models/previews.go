@@ -18,7 +18,7 @@ import (
 // What a training may spend on pictures of how far it is.
 const (
 	maxPreviews  = 4
-	previewSteps = 20
+	previewSteps = 16
 	// previewShare is the part of the training's work that all of its previews may be.
 	previewShare = 0.04
 )
