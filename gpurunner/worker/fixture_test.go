@@ -145,9 +145,10 @@ func (f *fixture) run(l *worker.Loop) (stop func()) {
 func (f *fixture) sweep() (stop func()) {
 	ctx, cancel := context.WithCancel(f.Context())
 	done := make(chan struct{})
+	clock := f.ports.Clock // tests put other ports in place meanwhile
 	go func() {
 		defer close(done)
-		for infra.Sleep(ctx, f.ports.Clock, time.Second) == nil {
+		for infra.Sleep(ctx, clock, time.Second) == nil {
 			if _, err := f.store.Overdue(ctx); err != nil && ctx.Err() == nil {
 				f.Error(err)
 			}

@@ -20,8 +20,7 @@ var _ infra.Documents = (*documents)(nil)
 func (d *documents) Get(ctx context.Context, collection, key string) (infra.Document, error) {
 	doc := infra.Document{Collection: collection, Key: key}
 	var value []byte
-	err := d.read.QueryRowContext(ctx, "SELECT version, value FROM documents WHERE collection = ? AND key = ?", collection, []byte(key)).
-		Scan(&doc.Version, &value)
+	err := row(ctx, d.st.document, []any{collection, []byte(key)}, &doc.Version, &value)
 	if err != nil {
 		return infra.Document{}, failed("documents.Get", collection, err)
 	}

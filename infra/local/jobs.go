@@ -102,7 +102,11 @@ func (j *jobs) Create(ctx context.Context, r infra.Record) (infra.Record, error)
 
 // Get implements infra.Jobs.
 func (j *jobs) Get(ctx context.Context, id string) (infra.Record, error) {
-	r, err := scanRecord(j.read.QueryRowContext(ctx, "SELECT "+recordColumns+" FROM records WHERE id = ?", id))
+	ctx, err := quick(ctx)
+	if err != nil {
+		return infra.Record{}, failed("jobs.Get", id, err)
+	}
+	r, err := scanRecord(j.st.record.QueryRowContext(ctx, id))
 	if err != nil {
 		return infra.Record{}, failed("jobs.Get", id, err)
 	}

@@ -51,9 +51,7 @@ func (l *logs) Read(ctx context.Context, id string, offset int64, max int) ([]by
 	if offset < 0 || max < 0 {
 		return nil, invalid(op, id, "at most %d bytes from offset %d", max, offset)
 	}
-	// A chunk's length is bounded, so the one that holds offset is found by range.
-	rows, err := l.read.QueryContext(ctx, "SELECT offset, data FROM log_chunks WHERE id = ? AND offset > ? ORDER BY offset",
-		id, offset-infra.MaxLogChunk)
+	rows, err := l.st.log.QueryContext(ctx, id, offset-infra.MaxLogChunk)
 	if err != nil {
 		return nil, failed(op, id, err)
 	}

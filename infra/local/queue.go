@@ -78,8 +78,7 @@ func (q *queue) Receive(ctx context.Context, max int, wait, visibility time.Dura
 	err = q.s.poll(ctx, wait, func() (bool, error) {
 		// Looking takes no write lock, so idle receivers disturb nobody.
 		var ready bool
-		err := q.s.read.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM messages WHERE queue = ? AND dead = 0 AND visible_ms <= ?)",
-			q.name, q.s.clock.Now().UnixMilli()).Scan(&ready)
+		err := row(ctx, q.s.st.ready, []any{q.name, q.s.clock.Now().UnixMilli()}, &ready)
 		if err != nil || !ready {
 			return false, failed(op, q.name, err)
 		}

@@ -32,8 +32,12 @@ type Store struct {
 	clock   infra.Clock
 	write   *sql.DB
 	read    *sql.DB
+	st      statements
 	wake    *wake
 	key     []byte // signs upload URLs
+
+	watching  sync.WaitGroup
+	stopWatch context.CancelFunc
 
 	lockMu sync.Mutex
 	lock   *os.File
@@ -51,6 +55,8 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 		return nil, failed("open data folder", dir, err)
 	}
 	s := &Store{dir: dir, options: o, clock: o.Clock, wake: newWake()}
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stopWatch = stop
 	if s.clock == nil {
 		s.clock = infra.SystemClock{}
 	}
@@ -58,7 +64,14 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 		s.options.Client = &http.Client{Timeout: 10 * time.Second}
 	}
 	if s.write, s.read, err = openDatabase(ctx, filepath.Join(dir, "lowrank.db")); err != nil {
+		stop()
 		return nil, failed("open data folder", dir, err)
+	}
+	if s.st, err = prepare(ctx, s.read); err == nil {
+		err = s.watch(watching)
+	}
+	if err != nil {
+		return nil, errors.Join(failed("open data folder", dir, err), s.Close())
 	}
 	if s.key, err = s.secret(ctx, "upload-urls"); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -68,6 +81,8 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 
 // Close closes the folder and gives the lock back.
 func (s *Store) Close() error {
+	s.stopWatch()
+	s.watching.Wait()
 	s.lockMu.Lock()
 	defer s.lockMu.Unlock()
 	var unlock error
@@ -133,15 +148,15 @@ func randomID(n int) string {
 	return hex.EncodeToString(b)
 }
 
-// wake tells waiting receivers of this process that something was written. Those
-// of other processes find out by looking, every pollInterval.
+// wake tells waiting receivers that something was written, by this process at
+// once, by another one within a glance.
 type wake struct {
 	mu sync.Mutex
 	ch chan struct{}
 }
 
-// pollInterval bounds how long a message from another process goes unseen. In
-// real time, also under a fake clock: that is how its jumps are noticed.
+// pollInterval bounds how long a message goes unseen whose delay or lease is over.
+// In real time, also under a fake clock: that is how its jumps are noticed.
 const pollInterval = 25 * time.Millisecond
 
 func newWake() *wake { return &wake{ch: make(chan struct{})} }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -57,6 +58,7 @@ func noop(which, dir string) error {
 }
 
 func serveNoop(ctx context.Context, store *local.Store, dir string) error {
+	debug.SetGCPercent(400) // as serve does
 	ports, quiet := store.Ports(), slog.New(slog.DiscardHandler)
 	catalogue, err := events.NewCatalogue(events.BaseLimits{Name: "noop", SHA256: strings.Repeat("0", 64), Sizes: []int{64}, Width: 64, Height: 64,
 		Resolution: 64, MinResolution: 64, ResolutionMultiple: 8, InferenceSteps: 1}.WithDefaults())

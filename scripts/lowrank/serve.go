@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -39,6 +40,9 @@ const (
 	uploadLimit  = 1 << 30 // bytes
 	deliverers   = 4       // webhooks sent at once
 	stopPatience = 30 * time.Second
+	// gcPercent lets garbage grow to some times the live heap, which is a few
+	// megabytes: many small requests then collect it seldom.
+	gcPercent = 400
 )
 
 func serveCommand() *cobra.Command {
@@ -104,6 +108,7 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 	}
 	defer listener.Close()
 
+	debug.SetGCPercent(gcPercent)
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	ports := store.Ports()
 	client := openWebhookClient(f.loopback)

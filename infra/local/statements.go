@@ -1,0 +1,85 @@
+package local
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+)
+
+// statements are the reads that happen at every request and every few
+// milliseconds of waiting, prepared once.
+type statements struct {
+	record, document, log, ready *sql.Stmt
+}
+
+func prepare(ctx context.Context, db *sql.DB) (st statements, err error) {
+	for _, s := range []struct {
+		to   **sql.Stmt
+		text string
+	}{
+		{&st.record, "SELECT " + recordColumns + " FROM records WHERE id = ?"},
+		{&st.document, "SELECT version, value FROM documents WHERE collection = ? AND key = ?"},
+		// A chunk's length is bounded, so the one that holds an offset is found by range.
+		{&st.log, "SELECT offset, data FROM log_chunks WHERE id = ? AND offset > ? ORDER BY offset"},
+		{&st.ready, "SELECT EXISTS (SELECT 1 FROM messages WHERE queue = ? AND dead = 0 AND visible_ms <= ?)"},
+	} {
+		if *s.to, err = db.PrepareContext(ctx, s.text); err != nil {
+			return st, err
+		}
+	}
+	return st, nil
+}
+
+// quick is the context of a read that takes microseconds: it ends before it
+// begins, or not at all. Watching for an end meanwhile costs a goroutine or two,
+// more than the read.
+func quick(ctx context.Context) (context.Context, error) {
+	return context.WithoutCancel(ctx), ctx.Err()
+}
+
+// row is a prepared read of one row.
+func row(ctx context.Context, st *sql.Stmt, args []any, into ...any) error {
+	ctx, err := quick(ctx)
+	if err != nil {
+		return err
+	}
+	return st.QueryRowContext(ctx, args...).Scan(into...)
+}
+
+// glance is how often a store looks whether another process has written: a few
+// microseconds each time, and what a message to another process waits for.
+const glance = 5 * time.Millisecond
+
+// watch wakes those who wait when another connection has committed, until ctx
+// ends. SQLite counts commits of others for each connection: data_version.
+func (s *Store) watch(ctx context.Context) error {
+	conn, err := s.read.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	st, err := conn.PrepareContext(ctx, "PRAGMA data_version")
+	if err != nil {
+		return errors.Join(err, conn.Close())
+	}
+	s.watching.Go(func() {
+		defer conn.Close()
+		defer st.Close()
+		var last int64
+		for tick := time.NewTicker(glance); ; {
+			select {
+			case <-ctx.Done():
+				tick.Stop()
+				return
+			case <-tick.C:
+			}
+			var now int64
+			// When it cannot be read the waiting look for themselves.
+			if err := row(ctx, st, nil, &now); err == nil && now != last {
+				last = now
+				s.wake.broadcast()
+			}
+		}
+	})
+	return nil
+}
