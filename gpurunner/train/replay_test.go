@@ -75,12 +75,18 @@ type recorded struct {
 }
 
 func newRecorded(t *testing.T, c *paritytest.Case, m *diffusion.Model, o Options) *recorded {
+	f := readRecord(t, c, m, o)
+	f.cached()
+	return f
+}
+
+// readRecord is newRecorded without a look at the latents.
+func readRecord(t *testing.T, c *paritytest.Case, m *diffusion.Model, o Options) *recorded {
 	f := &recorded{t: t, c: c, m: m, o: o}
 	for _, s := range c.Meta["steps"].([]any) {
 		f.steps = append(f.steps, s.(map[string]any))
 	}
 	f.captions()
-	f.cached()
 	return f
 }
 

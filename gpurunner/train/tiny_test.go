@@ -32,6 +32,10 @@ type tiny struct {
 func newTiny(t *testing.T, model string) *tiny { return newTinyThreads(t, model, 0) }
 
 func newTinyThreads(t *testing.T, model string, threads int) *tiny {
+	return newTinyOn(t, model, cpu.Options{Threads: threads, Poison: true})
+}
+
+func newTinyOn(t *testing.T, model string, options cpu.Options) *tiny {
 	t.Helper()
 	dir := ""
 	for _, r := range paritytest.Roots(t) {
@@ -45,7 +49,7 @@ func newTinyThreads(t *testing.T, model string, threads int) *tiny {
 		}
 		t.Skipf("the model %s is in the full set of expected numbers only (LOWRANK_PARITY)", model)
 	}
-	dev, err := cpu.New(cpu.Options{Threads: threads, Poison: true})
+	dev, err := cpu.New(options)
 	if err != nil {
 		t.Fatal(err)
 	}

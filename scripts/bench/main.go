@@ -20,6 +20,10 @@ type bench struct {
 	threads int
 	runs    int
 	peak    float64 // FLOP/s of all threads, f32
+	rows    string  // only rows with this in their names
+	large   string  // folder of a base of SD 1.5's size
+
+	peakBF16 float64
 }
 
 // part is a group of rows.
@@ -30,6 +34,7 @@ type part struct {
 
 var parts = []part{
 	{"products", benchProducts},
+	{"models", benchModels},
 	{"service", benchService},
 }
 
@@ -51,15 +56,17 @@ func run() error {
 	python := flag.String("python", "python3", "python with peers/requirements.txt installed")
 	out := flag.String("json", "bench.json", "where the rows go")
 	only := flag.String("only", "", "parts to run, separated by commas; all when empty")
+	match := flag.String("rows", "", "of the models, only rows with this in their names")
 	threads := flag.Int("threads", runtime.GOMAXPROCS(0), "threads of both sides")
 	runs := flag.Int("runs", 5, "runs of each side, in turns")
+	large := flag.String("base", "", "diffusers folder of a base of SD 1.5's size, such as scripts/parity/realsize.py makes")
 	flag.Parse()
 
 	dev, err := cpu.New(cpu.Options{Threads: *threads})
 	if err != nil {
 		return err
 	}
-	b := &bench{pool: tensor.NewPool(dev), python: *python, threads: *threads, runs: *runs, peak: peak(*threads)}
+	b := &bench{pool: tensor.NewPool(dev), python: *python, threads: *threads, runs: *runs, large: *large, rows: *match, peak: peak(*threads, f32Peak)}
 	fmt.Printf("%s, %d threads, peak %.0f GFLOP/s\n", dev.Name(), b.threads, b.peak/1e9)
 	var rows []row
 	for _, p := range parts {
@@ -76,6 +83,9 @@ func run() error {
 	command := "go run ./scripts/bench"
 	if *only != "" {
 		command += " -only " + *only
+	}
+	if *match != "" {
+		command += fmt.Sprintf(" -rows %q", *match)
 	}
 	for i := range rows {
 		rows[i].Command, rows[i].Machine = command, fmt.Sprintf("%s, %d threads, %s", machine(), b.threads, dev.Name())

@@ -10,8 +10,7 @@ import (
 // peak measures the most floating-point operations a second that the kernels'
 // instruction set reaches on registers alone, on so many threads at once: two
 // virtual processors may be one core.
-func peak(threads int) float64 {
-	set := kernel.Best()
+func peak(threads int, run func() (flops int)) float64 {
 	best := 0.0
 	for range 5 {
 		var wg sync.WaitGroup
@@ -24,7 +23,7 @@ func peak(threads int) float64 {
 				defer wg.Done()
 				flops := 0
 				for range 20 {
-					flops += set.Peak(100000)
+					flops += run()
 				}
 				mu.Lock()
 				total += flops
@@ -36,3 +35,5 @@ func peak(threads int) float64 {
 	}
 	return best
 }
+
+func f32Peak() int { return kernel.Best().Peak(100000) }

@@ -81,7 +81,7 @@ func (d *Device) Conv(y, x device.Array, w device.Weight, g device.ConvGeom, low
 	_, srcW := g.Source()
 	t.padW = max(srcW+g.Left+g.Right, (outW-1)*g.Stride+g.KW)
 	t.step = g.Stride
-	if d.pairs == nil && len(t.lows) == 0 && g.Stride == 1 && t.winogradFits() {
+	if !wt.pairs && len(t.lows) == 0 && g.Stride == 1 && t.winogradFits() {
 		t.phases = append(t.phases, phase{top: -g.Top, left: -g.Left})
 		t.startWinograd(false)
 		return
@@ -133,7 +133,7 @@ func (d *Device) ConvBack(dx, dy device.Array, w device.Weight, g device.ConvGeo
 	t.b = operand{from: transposed, w: wt}
 	t.epi = d.epilogue(op, device.Epilogue{Beta: beta}, xm, 1)
 	s := g.Stride
-	if d.pairs == nil && s == 1 && t.winogradFits() {
+	if !wt.pairs && s == 1 && t.winogradFits() {
 		t.phases = append(t.phases, phase{top: g.Top - 2, left: g.Left - 2})
 		t.startWinograd(true)
 		return
@@ -204,7 +204,7 @@ func (d *Device) picture(op, name string, a device.Array, rows, cols int) device
 
 // start cuts the work into chunks, by shape alone, and runs them.
 func (t *conv) start() {
-	if t.d.pairs != nil {
+	if t.b.w.pairs {
 		t.startPairs()
 		return
 	}

@@ -42,14 +42,7 @@ func (t *conv) startPairs() {
 	}
 	defer t.d.releaseAll(buffers)
 	g.deep = pairsOf(t.c)
-	t.gather = t.gather && w.blocks != w.taps
-	if t.gather {
-		t.pieces = cutBlocks(t.pieces[:0], 0, 1, 0, w.depth, pairBlock)
-		groupBy(t.pieces, pairBlock)
-		t.phases[0].last = len(t.pieces)
-	} else {
-		t.deepen()
-	}
+	t.deepen()
 	widest, height, tallest := t.phases[0].cols, 1, t.phases[0].rows // phases differ by one at most
 	for _, p := range t.phases {
 		height = max(height, p.height)
@@ -60,7 +53,7 @@ func (t *conv) startPairs() {
 		t.rows = (t.rows + 1) / 2
 	}
 	t.rows = ceil(tallest, ceil(tallest, t.rows))
-	g.joined = t.step == 1 && !t.gather && t.rows*roundUp(widest, kernel.PairStep) > roundUp(t.rows*t.padW, kernel.PairStep)
+	g.joined = t.step == 1 && t.rows*roundUp(widest, kernel.PairStep) > roundUp(t.rows*t.padW, kernel.PairStep)
 	g.images = 1
 	if g.joined && t.rows >= tallest {
 		for g.images < t.n && bytes(t.rows, g.images+1) <= 2*convBytes && (g.images+1)*t.rows*widest <= convPixels {
@@ -90,9 +83,6 @@ func (t *conv) startPairs() {
 		}
 	}
 	need := bytes(t.rows, g.images)/4 + g.images*t.rows*t.padW*min(t.panels, pairPanels)*kernel.Panel
-	if t.gather {
-		need += t.rows*widest*w.depth + (t.rows*t.step+height)*t.padW*t.c + roundUp(t.taps*t.c, 16)
-	}
 	if t.d.scratch(need) {
 		t.d.fork(t, chunks, work*t.out*t.n/4)
 	}
@@ -132,17 +122,7 @@ func (t *conv) runPairs(w *worker, chunk int) {
 	src, free := w.scratch[:q.images*one], w.scratch[q.images*one:]
 	g := &w.grid
 	*g = grid{aRow: t.step * q.deep, aCol: 1, aRun: t.step * t.padW * q.deep, runs: rows, m: p.cols, lowRun: t.outW, pairs: true}
-	fresh := !t.d.pool.holds(w, chunk-local%q.parts)
-	switch {
-	case t.gather:
-		depth := t.b.w.depth
-		var flat []float32
-		flat, free = free[:t.rows*p.cols*depth], free[t.rows*p.cols*depth:]
-		if fresh {
-			t.flattenPairs(flat, free, p, img0, r0, rows)
-		}
-		src, g.aRow, g.aRun = flat, depth, p.cols*depth
-	case fresh:
+	if !t.d.pool.holds(w, chunk-local%q.parts) {
 		for k := range images {
 			t.padPairs(src[k*one:(k+1)*one], p, img0+k, r0, rows)
 		}
@@ -246,24 +226,6 @@ func (t *conv) padPairs(dst []float32, p *phase, img, r0, rows int) {
 				}
 				last = at
 			}
-		}
-	}
-}
-
-// flattenPairs lays the kernel positions of each pixel side by side, in pairs.
-func (t *conv) flattenPairs(dst, free []float32, p *phase, img, r0, rows int) {
-	line, depth := t.kw*t.c, t.b.w.depth
-	one := free[:t.taps*t.c]
-	src := free[roundUp(t.taps*t.c, 16):]
-	t.pad(src, p, img, r0, rows)
-	at := 0
-	for r := range rows {
-		for x := range p.cols {
-			for ky := range p.height {
-				copy(one[ky*line:(ky+1)*line], src[((r*t.step+ky)*t.padW+x*t.step)*t.c:])
-			}
-			narrowRow(t.d.kernels, dst[at:at+depth], one)
-			at += depth
 		}
 	}
 }

@@ -82,7 +82,7 @@ func (d *Device) pairMatMul(a, b matrix, transA, transB bool, m, n, k int, epi e
 		defer d.Release(buf)
 		a = matrix{p: pairs, rows: m, cols: pairsOf(k), stride: pairsOf(k)}
 	}
-	d.turnedWeight = weight{out: n, in: k, taps: 1, kind: device.BF16, pairs: true, depth: pairsOf(k), blocks: 1, f: panels}
+	d.turnedWeight = weight{out: n, in: k, taps: 1, kind: device.BF16, pairs: true, depth: pairsOf(k), f: panels}
 	*t = pairProduct{d: d, a: a, zipped: zipped, w: &d.turnedWeight, epi: epi, m: m, n: n, turned: turned, pieces: t.pieces[:0]}
 	t.start(k)
 }

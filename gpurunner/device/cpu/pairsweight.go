@@ -10,32 +10,30 @@ import (
 )
 
 // In the bf16 mode a weight's panels are [⌈out/32⌉][taps][depth][32] pairs of
-// input channels, rounded once when it is frozen. Kernels of few channels have
-// one tap for all positions instead.
+// input channels, rounded once when it is frozen. Weights of few channels, such
+// as a network's first and last convolution, stay in float32 and so do their
+// products: they leave tiles empty, and rounding them costs the most.
 
-// flatten says whether a kernel's positions are gathered into one sum.
-func flatten(in, taps int) bool { return taps > 1 && in < gatherBelow }
+// fillsTiles says whether a weight is kept in pairs.
+func (w *weight) fillsTiles() bool { return min(w.in, w.out) >= gatherBelow }
 
 // shapePairs sets the layout of w's panels and returns their number of pairs.
 func (w *weight) shapePairs() int {
 	w.pairs = true
-	w.depth, w.blocks = pairsOf(w.in), w.taps
-	if flatten(w.in, w.taps) {
-		w.depth, w.blocks = pairsOf(w.in*w.taps), 1
-	}
-	return roundUp(w.out, kernel.Panel) * w.blocks * w.depth
+	w.depth = pairsOf(w.in)
+	return roundUp(w.out, kernel.Panel) * w.taps * w.depth
 }
 
 // packPairsPanel writes panel j from bytes in the order of HostWeight.
 func (t *repack) packPairsPanel(w *worker, j int) {
 	wt, set := t.w, t.d.kernels
-	size := wt.blocks * wt.depth * kernel.Panel
+	size := wt.taps * wt.depth * kernel.Panel
 	dst := wt.f[j*size:][:size]
 	o0 := j * kernel.Panel
 	outs := min(kernel.Panel, wt.out-o0)
 	clear(dst)
 	channels := kernel.BlockK / wt.taps &^ 1
-	if wt.blocks != wt.taps || channels < 2 {
+	if channels < 2 { // a kernel of over 256 taps
 		t.packPairsSlowly(dst, o0, outs)
 		return
 	}
@@ -95,12 +93,7 @@ func (t *repack) packPairsSlowly(dst []float32, o0, outs int) {
 	for o := range outs {
 		for i := range w.in {
 			for tap := range w.taps {
-				k := i
-				block := tap
-				if w.blocks != w.taps {
-					k, block = tap*w.in+i, 0
-				}
-				h[2*((block*w.depth+k/2)*kernel.Panel+o)+k&1] = t.bf16At(((o0+o)*w.in+i)*w.taps + tap)
+				h[2*((tap*w.depth+i/2)*kernel.Panel+o)+i&1] = t.bf16At(((o0+o)*w.in+i)*w.taps + tap)
 			}
 		}
 	}
@@ -136,7 +129,7 @@ type turnPairs struct {
 func (d *Device) turned(w *weight) *weight {
 	t := &d.tasks.turnPairs
 	*t = turnPairs{d: d, from: w, to: &d.turnedWeight}
-	*t.to = weight{out: w.in, in: w.out, taps: w.taps, kind: device.BF16, pairs: true, depth: pairsOf(w.out), blocks: w.taps}
+	*t.to = weight{out: w.in, in: w.out, taps: w.taps, kind: device.BF16, pairs: true, depth: pairsOf(w.out)}
 	n := roundUp(w.in, kernel.Panel) * w.taps * t.to.depth
 	buf, f := d.temp(max(1, n))
 	if buf == nil {
@@ -154,17 +147,6 @@ func (t *turnPairs) run(w *worker, chunk int) {
 	j, tap := chunk/src.taps, chunk%src.taps
 	dst := to.f[chunk*to.depth*kernel.Panel:][:to.depth*kernel.Panel]
 	ins := min(kernel.Panel, src.in-j*kernel.Panel)
-	if src.blocks != src.taps {
-		// Few inputs, one panel: element by element.
-		clear(dst)
-		for o := range src.out {
-			for i := range src.in {
-				k := tap*src.in + i
-				halves(dst)[2*(o/2*kernel.Panel+i)+o&1] = halves(src.f)[2*((o/kernel.Panel*src.depth+k/2)*kernel.Panel+o%kernel.Panel)+k&1]
-			}
-		}
-		return
-	}
 	if ins < kernel.Panel {
 		clear(dst)
 	}

@@ -20,8 +20,8 @@ type weight struct {
 	f             []float32 // the panels, if of F32 or of pairs
 	h             []uint16  // else
 
-	pairs         bool // of the bf16 mode, see shapePairs
-	depth, blocks int  // then: pairs of a tap, and taps
+	pairs bool // of the bf16 mode, see shapePairs
+	depth int  // then: pairs of a tap
 }
 
 // Shape implements device.Weight.
@@ -54,7 +54,7 @@ func (d *Device) Freeze(h device.HostWeight) (device.Weight, error) {
 		panic(fmt.Sprintf("cpu: Freeze of %v %v from %d bytes", h.Type, h.Shape, len(h.Data)))
 	}
 	n, size := kernel.PanelLen(w.out, w.in*w.taps), h.Type.Size()
-	if d.pairs != nil {
+	if d.pairs != nil && w.fillsTiles() {
 		n, size = w.shapePairs(), 4
 	}
 	buf, err := d.take(d.frozen, n*size)
@@ -212,7 +212,7 @@ func (w *weight) panel(set *kernel.Set, segs []kernel.Segment, pieces []piece, j
 		for i, p := range pieces {
 			s := &segs[i]
 			s.BRow, s.K, s.Type = kernel.Panel, p.k, kernel.F32
-			s.B = unsafe.Pointer(&w.f[(j*w.blocks*w.depth+p.tap*w.depth+p.from)*kernel.Panel])
+			s.B = unsafe.Pointer(&w.f[((j*w.taps+p.tap)*w.depth+p.from)*kernel.Panel])
 		}
 		return
 	}
