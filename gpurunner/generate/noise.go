@@ -22,6 +22,9 @@ type Noise interface {
 	Draw(dst *tensor.Tensor, image int, purpose Purpose, n int)
 }
 
+// Seeded is the noise of a seed.
+func Seeded(seed uint64) Noise { return seeded{seed} }
+
 // seeded draws Philox numbers: key seed, stream image and purpose, step n.
 type seeded struct{ seed uint64 }
 

@@ -54,7 +54,7 @@ func (r *Request) fill(m *diffusion.Model) error {
 		r.Num = 1
 	}
 	if r.Noise == nil {
-		r.Noise = seeded{r.Seed}
+		r.Noise = Seeded(r.Seed)
 	}
 	if r.Scheduler == "" {
 		r.Scheduler = sampler.DPMMultistep

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/lowrank/lowrank/gpurunner/device"
 	"github.com/lowrank/lowrank/gpurunner/device/cpu"
 	"github.com/lowrank/lowrank/gpurunner/tensor"
 )
@@ -21,7 +22,8 @@ type bench struct {
 	runs    int
 	peak    float64 // FLOP/s of all threads, f32
 	rows    string  // only rows with this in their names
-	large   string  // folder of a base of SD 1.5's size
+	large   string  // folder of a base of SD 1.5's size, in f32
+	half    string  // the same in f16
 
 	peakBF16 float64
 }
@@ -35,12 +37,24 @@ type part struct {
 var parts = []part{
 	{"products", benchProducts},
 	{"models", benchModels},
+	{"drawing", benchDrawing},
+	{"tuning", benchTuning},
+	{"start", benchStart},
+	{"memory", benchMemory},
+	{"concepts", benchConcepts},
 	{"service", benchService},
 }
 
 func main() {
 	if len(os.Args) == 3 && (os.Args[1] == noopService || os.Args[1] == noopRunner) {
 		if err := noop(os.Args[1], os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	if len(os.Args) > 2 && os.Args[1] == firstStep {
+		if err := runFirstStep(os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
 		}
@@ -56,17 +70,18 @@ func run() error {
 	python := flag.String("python", "python3", "python with peers/requirements.txt installed")
 	out := flag.String("json", "bench.json", "where the rows go")
 	only := flag.String("only", "", "parts to run, separated by commas; all when empty")
-	match := flag.String("rows", "", "of the models, only rows with this in their names")
+	match := flag.String("rows", "", "of all parts but products and service, only rows with this in \"name, precision, peer\"")
 	threads := flag.Int("threads", runtime.GOMAXPROCS(0), "threads of both sides")
 	runs := flag.Int("runs", 5, "runs of each side, in turns")
-	large := flag.String("base", "", "diffusers folder of a base of SD 1.5's size, such as scripts/parity/realsize.py makes")
+	large := flag.String("base", "", "diffusers folder of a base of SD 1.5's size in f32, such as scripts/parity/realsize.py makes")
+	half := flag.String("base-f16", "", "the same base in f16")
 	flag.Parse()
 
 	dev, err := cpu.New(cpu.Options{Threads: *threads})
 	if err != nil {
 		return err
 	}
-	b := &bench{pool: tensor.NewPool(dev), python: *python, threads: *threads, runs: *runs, large: *large, rows: *match, peak: peak(*threads, f32Peak)}
+	b := &bench{pool: tensor.NewPool(dev), python: *python, threads: *threads, runs: *runs, large: *large, half: *half, rows: *match, peak: peak(*threads, f32Peak)}
 	fmt.Printf("%s, %d threads, peak %.0f GFLOP/s\n", dev.Name(), b.threads, b.peak/1e9)
 	var rows []row
 	for _, p := range parts {
@@ -91,6 +106,11 @@ func run() error {
 		rows[i].Command, rows[i].Machine = command, fmt.Sprintf("%s, %d threads, %s", machine(), b.threads, dev.Name())
 	}
 	return writeJSON(*out, rows)
+}
+
+// wants says whether a row was asked for.
+func (b *bench) wants(name string, precision device.DType, peer string) bool {
+	return strings.Contains(fmt.Sprintf("%s, %v, %s", name, precision, peer), b.rows)
 }
 
 // machine names the processor.

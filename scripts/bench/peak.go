@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lowrank/lowrank/gpurunner/device"
 	"github.com/lowrank/lowrank/gpurunner/device/cpu/kernel"
 )
 
@@ -37,3 +38,15 @@ func peak(threads int, run func() (flops int)) float64 {
 }
 
 func f32Peak() int { return kernel.Best().Peak(100000) }
+
+// peakOf is the machine's peak in a precision, measured when first asked for.
+func (b *bench) peakOf(precision device.DType) float64 {
+	if precision == device.F32 {
+		return b.peak
+	}
+	if b.peakBF16 == 0 {
+		p := kernel.LookupPairs("")
+		b.peakBF16 = peak(b.threads, func() int { return p.Peak(5000) })
+	}
+	return b.peakBF16
+}

@@ -22,8 +22,7 @@ type peer struct {
 func startPeer(python, file string, threads int) (*peer, error) {
 	script := filepath.Join("scripts", "bench", "peers", file)
 	cmd := exec.Command(python, script)
-	n := fmt.Sprint(threads)
-	cmd.Env = append(os.Environ(), "OMP_NUM_THREADS="+n, "OPENBLAS_NUM_THREADS="+n, "MKL_NUM_THREADS="+n, "PYTHONUNBUFFERED=1", "BENCH_THREADS="+n)
+	cmd.Env = peerEnv(threads)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -62,4 +61,10 @@ func (p *peer) ask(request, answer any) error {
 func (p *peer) close() error {
 	p.in.Close()
 	return p.cmd.Wait()
+}
+
+// peerEnv makes Python's libraries take so many threads.
+func peerEnv(threads int) []string {
+	n := fmt.Sprint(threads)
+	return append(os.Environ(), "OMP_NUM_THREADS="+n, "OPENBLAS_NUM_THREADS="+n, "MKL_NUM_THREADS="+n, "PYTHONUNBUFFERED=1", "BENCH_THREADS="+n)
 }
