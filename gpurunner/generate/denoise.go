@@ -18,6 +18,7 @@ type denoiser struct {
 	plan     *sampler.Plan
 	guidance float64
 	context  *autodiff.Value // [2,T,D] negative and positive, or [1,T,D] without guidance
+	kept     *unet.Kept      // of context
 	pooled   *autodiff.Value // SDXL
 	timeIDs  [][6]float64
 	extra    *tensor.Tensor // [1,h,w,5] mask and masked latents, for networks made to inpaint
@@ -118,7 +119,7 @@ func (d *denoiser) evaluate(m, x *tensor.Tensor, e sampler.Eval) error {
 	} else {
 		d.next++
 	}
-	cond := unet.Condition{Context: d.context, Pooled: d.pooled, TimeIDs: d.timeIDs}
+	cond := unet.Condition{Context: d.context, Kept: d.kept, Pooled: d.pooled, TimeIDs: d.timeIDs}
 	for i := range n {
 		rows := in.Matrix().RowRange(i*h*w, h*w)
 		dev.CopyRows(rows.Columns(0, c), scaled.Matrix(), 0)

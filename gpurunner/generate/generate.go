@@ -11,6 +11,7 @@ import (
 	"github.com/lowrank/lowrank/gpurunner/imageops"
 	"github.com/lowrank/lowrank/gpurunner/sampler"
 	"github.com/lowrank/lowrank/gpurunner/tensor"
+	"github.com/lowrank/lowrank/gpurunner/unet"
 )
 
 // Draw draws the request's pictures and hands each to deliver as soon as it is
@@ -67,6 +68,7 @@ type drawing struct {
 	encoded diffusion.Encoded
 	timeIDs [][6]float64
 	known   *knownPicture // with an input picture
+	kept    unet.Kept     // the UNet's keys and values of the prompts
 }
 
 // load fetches the networks that the request needs, so that a failure in the
@@ -119,6 +121,7 @@ func (d *drawing) prepare(p *autodiff.Pass) (err error) {
 
 func (d *drawing) release() {
 	d.encoded.Release()
+	d.kept.Release()
 	if d.known != nil {
 		d.known.release()
 	}
@@ -135,7 +138,7 @@ func (d *drawing) picture(p *autodiff.Pass, i int) (*imageops.Picture, error) {
 	draw := func(dst *tensor.Tensor, purpose Purpose, n int) { d.r.Noise.Draw(dst, i, purpose, n) }
 	run := &denoiser{
 		p: p, net: net, plan: d.plan, guidance: d.r.Guidance,
-		context: d.encoded.Context, pooled: d.encoded.Pooled, timeIDs: d.timeIDs, draw: draw,
+		context: d.encoded.Context, kept: &d.kept, pooled: d.encoded.Pooled, timeIDs: d.timeIDs, draw: draw,
 	}
 	run.after = func(eval int, x *tensor.Tensor) error {
 		if d.r.Latents != nil {

@@ -24,7 +24,7 @@ func TestBF16(t *testing.T) {
 					defer resources.Release()
 					var got []float32
 					err := autodiff.Run(context.Background(), pool, func(p *autodiff.Pass) (err error) {
-						got, err = evaluate(t, p, u, c)
+						got, err = evaluate(t, p, u, c, nil)
 						return err
 					})
 					if err != nil {

@@ -32,7 +32,7 @@ type MidBlock struct {
 
 // layer runs a resnet and the transformer behind it, if there is one, as one
 // segment for checkpointing. It gives up the caller's hold on x.
-func layer(p *autodiff.Pass, r *Resnet, t *Transformer, x, temb, context *autodiff.Value) *autodiff.Value {
+func layer(p *autodiff.Pass, r *Resnet, t *Transformer, x, temb, context *autodiff.Value, kept *Kept) *autodiff.Value {
 	defer x.Release()
 	return p.Checkpoint(func(p *autodiff.Pass, in []*autodiff.Value) *autodiff.Value {
 		h := r.Forward(p, in[0], in[1])
@@ -40,7 +40,7 @@ func layer(p *autodiff.Pass, r *Resnet, t *Transformer, x, temb, context *autodi
 			return h
 		}
 		defer h.Release()
-		return t.Forward(p, h, in[2])
+		return t.Forward(p, h, in[2], kept)
 	}, x, temb, context)
 }
 
@@ -53,9 +53,9 @@ func transformerAt(ts []*Transformer, i int) *Transformer {
 
 // forward gives up the caller's hold on x. Each layer's output goes onto
 // skips, with a hold.
-func (b *DownBlock) forward(p *autodiff.Pass, x, temb, context *autodiff.Value, skips *[]*autodiff.Value) *autodiff.Value {
+func (b *DownBlock) forward(p *autodiff.Pass, x, temb, context *autodiff.Value, kept *Kept, skips *[]*autodiff.Value) *autodiff.Value {
 	for i, r := range b.Resnets {
-		x = layer(p, r, transformerAt(b.Attentions, i), x, temb, context)
+		x = layer(p, r, transformerAt(b.Attentions, i), x, temb, context, kept)
 		*skips = append(*skips, x.Retain())
 	}
 	if b.Downsample != nil {
@@ -68,15 +68,15 @@ func (b *DownBlock) forward(p *autodiff.Pass, x, temb, context *autodiff.Value, 
 	return x
 }
 
-func (b *MidBlock) forward(p *autodiff.Pass, x, temb, context *autodiff.Value) *autodiff.Value {
-	x = layer(p, b.Resnets[0], b.Attention, x, temb, context)
-	return layer(p, b.Resnets[1], nil, x, temb, context)
+func (b *MidBlock) forward(p *autodiff.Pass, x, temb, context *autodiff.Value, kept *Kept) *autodiff.Value {
+	x = layer(p, b.Resnets[0], b.Attention, x, temb, context, kept)
+	return layer(p, b.Resnets[1], nil, x, temb, context, kept)
 }
 
 // forward gives up the caller's hold on x, and takes its skips from the end of
 // the list. Upsampling goes to the size of the next skip, which is not always
 // twice: downsampling rounds odd sizes up.
-func (b *UpBlock) forward(p *autodiff.Pass, x, temb, context *autodiff.Value, skips *[]*autodiff.Value) *autodiff.Value {
+func (b *UpBlock) forward(p *autodiff.Pass, x, temb, context *autodiff.Value, kept *Kept, skips *[]*autodiff.Value) *autodiff.Value {
 	for i, r := range b.Resnets {
 		last := len(*skips) - 1
 		skip := (*skips)[last]
@@ -84,7 +84,7 @@ func (b *UpBlock) forward(p *autodiff.Pass, x, temb, context *autodiff.Value, sk
 		joined := p.Concat(x, skip)
 		x.Release()
 		skip.Release()
-		x = layer(p, r, transformerAt(b.Attentions, i), joined, temb, context)
+		x = layer(p, r, transformerAt(b.Attentions, i), joined, temb, context, kept)
 	}
 	if b.Upsample != nil {
 		next := (*skips)[len(*skips)-1]

@@ -2,6 +2,7 @@ package unet_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
@@ -42,6 +43,42 @@ func TestParity(t *testing.T) {
 	})
 }
 
+// TestKept: an evaluation that goes on with what another kept has the bits of one
+// that computes all itself.
+func TestKept(t *testing.T) {
+	enginetest.Each(t, func(t *testing.T, pool *tensor.Pool) {
+		for _, root := range paritytest.Roots(t) {
+			for _, c := range root.Cases(t, "unet") {
+				t.Run(root.Name+"/"+c.Name(), func(t *testing.T) {
+					u, resources := load(t, pool, c.ModelDir(t))
+					defer resources.Release()
+					var kept unet.Kept
+					err := autodiff.Run(context.Background(), pool, func(p *autodiff.Pass) error {
+						defer kept.Release()
+						want, err := evaluate(t, p, u, c, nil)
+						if err != nil {
+							return err
+						}
+						for _, when := range []string{"first", "again"} {
+							got, err := evaluate(t, p, u, c, &kept)
+							if err != nil {
+								return err
+							}
+							if !slices.Equal(got, want) {
+								t.Errorf("%s: other numbers than without", when)
+							}
+						}
+						return nil
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+				})
+			}
+		}
+	})
+}
+
 func load(t *testing.T, pool *tensor.Pool, dir string) (*unet.UNet, *nn.Resources) {
 	t.Helper()
 	config, err := unet.ParseConfig(enginetest.Read(t, dir, "unet/config.json"))
@@ -57,14 +94,14 @@ func load(t *testing.T, pool *tensor.Pool, dir string) (*unet.UNet, *nn.Resource
 }
 
 func compare(t *testing.T, p *autodiff.Pass, u *unet.UNet, c *paritytest.Case) error {
-	y, err := evaluate(t, p, u, c)
+	y, err := evaluate(t, p, u, c, nil)
 	if err == nil {
 		c.CompareNHWC(t, "out.sample", y)
 	}
 	return err
 }
 
-func evaluate(t *testing.T, p *autodiff.Pass, u *unet.UNet, c *paritytest.Case) ([]float32, error) {
+func evaluate(t *testing.T, p *autodiff.Pass, u *unet.UNet, c *paritytest.Case, kept *unet.Kept) ([]float32, error) {
 	constant := func(name string) *autodiff.Value {
 		x := c.Tensor(t, name).NHWC()
 		return autodiff.Constant(p.Pool.FromFloat32(x.F32, x.Shape...))
@@ -72,7 +109,7 @@ func evaluate(t *testing.T, p *autodiff.Pass, u *unet.UNet, c *paritytest.Case) 
 	sample, context := constant("in.sample"), constant("in.encoder_hidden_states")
 	defer sample.Release()
 	defer context.Release()
-	in := unet.Condition{Context: context}
+	in := unet.Condition{Context: context, Kept: kept}
 	for _, ts := range c.Tensor(t, "in.timestep").I64 {
 		in.Timesteps = append(in.Timesteps, float64(ts))
 	}

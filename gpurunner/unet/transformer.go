@@ -71,7 +71,7 @@ func loadAttention(l *nn.Loader, channels, context, heads int) *Attention {
 }
 
 // Forward maps x [N,H,W,C] to the same shape; context is [N,T,D].
-func (t *Transformer) Forward(p *autodiff.Pass, x, context *autodiff.Value) *autodiff.Value {
+func (t *Transformer) Forward(p *autodiff.Pass, x, context *autodiff.Value, kept *Kept) *autodiff.Value {
 	n, h, w, c := x.T.Dim(0), x.T.Dim(1), x.T.Dim(2), x.T.Dim(3)
 	normed := t.Norm.Forward(p, x)
 	tokens := p.Reshape(normed, n, h*w, c)
@@ -79,7 +79,7 @@ func (t *Transformer) Forward(p *autodiff.Pass, x, context *autodiff.Value) *aut
 	y := t.ProjIn.Forward(p, tokens)
 	tokens.Release()
 	for _, b := range t.Blocks {
-		z := b.Forward(p, y, context)
+		z := b.Forward(p, y, context, kept)
 		y.Release()
 		y = z
 	}
@@ -94,13 +94,13 @@ func (t *Transformer) Forward(p *autodiff.Pass, x, context *autodiff.Value) *aut
 }
 
 // Forward maps x [N,T,C] to the same shape.
-func (b *TransformerBlock) Forward(p *autodiff.Pass, x, context *autodiff.Value) *autodiff.Value {
+func (b *TransformerBlock) Forward(p *autodiff.Pass, x, context *autodiff.Value, kept *Kept) *autodiff.Value {
 	h := b.Norm1.Forward(p, x)
-	x1 := b.Attn1.Forward(p, h, h, x)
+	x1 := b.Attn1.Forward(p, h, h, x, nil)
 	h.Release()
 	defer x1.Release()
 	h = b.Norm2.Forward(p, x1)
-	x2 := b.Attn2.Forward(p, h, context, x1)
+	x2 := b.Attn2.Forward(p, h, context, x1, kept)
 	h.Release()
 	defer x2.Release()
 	h = b.Norm3.Forward(p, x2)
@@ -113,8 +113,9 @@ func (b *TransformerBlock) Forward(p *autodiff.Pass, x, context *autodiff.Value)
 }
 
 // Forward attends from x [N,T,C] to context [N,S,D] and adds residual.
-func (a *Attention) Forward(p *autodiff.Pass, x, context, residual *autodiff.Value) *autodiff.Value {
-	q, k, v := a.Q.Forward(p, x), a.K.Forward(p, context), a.V.Forward(p, context)
+func (a *Attention) Forward(p *autodiff.Pass, x, context, residual *autodiff.Value, kept *Kept) *autodiff.Value {
+	q := a.Q.Forward(p, x)
+	k, v := a.keysValues(p, context, kept)
 	scale := float32(1 / math.Sqrt(float64(a.Q.Out/a.heads)))
 	o := p.Attention(q, k, v, a.heads, scale, false)
 	q.Release()

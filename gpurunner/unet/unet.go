@@ -115,6 +115,7 @@ func (e *embedding) forward(p *autodiff.Pass, x *autodiff.Value) *autodiff.Value
 type Condition struct {
 	Timesteps []float64       // one a sample, 0..999
 	Context   *autodiff.Value // [N,T,D], the encoded prompts
+	Kept      *Kept           // what evaluations with the same Context share; nil for nothing
 	// SDXL only: the pooled prompt [N,P], and six numbers a sample: original
 	// height and width, top and left of the crop, target height and width.
 	Pooled  *autodiff.Value
@@ -134,11 +135,11 @@ func (u *UNet) Forward(p *autodiff.Pass, sample *autodiff.Value, c Condition) (*
 	x := u.convIn.Forward(p, sample)
 	skips := []*autodiff.Value{x.Retain()}
 	for _, b := range u.Down {
-		x = b.forward(p, x, temb, c.Context, &skips)
+		x = b.forward(p, x, temb, c.Context, c.Kept, &skips)
 	}
-	x = u.Mid.forward(p, x, temb, c.Context)
+	x = u.Mid.forward(p, x, temb, c.Context, c.Kept)
 	for _, b := range u.Up {
-		x = b.forward(p, x, temb, c.Context, &skips)
+		x = b.forward(p, x, temb, c.Context, c.Kept, &skips)
 	}
 	h := u.normOut.ForwardSiLU(p, x)
 	x.Release()
