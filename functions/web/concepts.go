@@ -30,8 +30,7 @@ type concept struct {
 	SheetW  int
 	SheetH  int
 	Thanks  string // to whom the training pictures are owed
-	Samples []string
-	Missing bool // its base is not served here
+	Missing bool   // its base is not served here
 	key     string
 	job     *events.Job // that made it; nil for one that ships
 }

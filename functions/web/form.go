@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -54,7 +55,6 @@ type field struct {
 	Required          bool
 	Accept            string // kinds of files
 	Error             string
-	About             string // of a file that is chosen: its name
 	jsonType          string
 	hasDefault        bool
 	min, max          *float64
@@ -192,6 +192,15 @@ func (x *field) Segments() bool {
 
 // On reports whether a switch is on.
 func (x *field) On() bool { return x.Value == "true" }
+
+// Held is the name of the upload that a file's field holds the address of, "" for any other address.
+func (x *field) Held() string {
+	u, err := url.Parse(x.Value)
+	if err != nil || x.Kind != kindFile || !strings.Contains(u.Path, "/serving/") {
+		return ""
+	}
+	return strings.TrimPrefix(u.Path[strings.LastIndex(u.Path, "/"):], "/")
+}
 
 // ID is the id of the field's control; ErrorID and HelpID of what is said about it.
 func (x *field) ID() string      { return "in-" + x.Name }

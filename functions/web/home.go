@@ -7,8 +7,7 @@ func (s *site) home(v *visit) error {
 	data := struct {
 		Shipped []concept
 		Recent  []listed
-		Base    string
-	}{Shipped: v.shippedList(), Base: s.Catalogue.Bases()[0].Name}
+	}{Shipped: v.shippedList()}
 	if v.session != nil {
 		jobs, _, err := v.jobsPage("", 6)
 		if err != nil {

@@ -21,7 +21,6 @@ type listed struct {
 	Pictures []picture
 	Concept  *concept
 	State    string
-	Took     string
 	Links    []string // absolute addresses of the outputs
 	Cover    string   // address of the last preview of a training, or ""
 	Tiny     bool     // the pictures are shown larger than they are
@@ -30,6 +29,14 @@ type listed struct {
 // filter is what a list is narrowed to.
 type filter struct {
 	Query, Kind, Status string
+}
+
+// Face is the address of the picture that stands for the job, "" when there is none.
+func (l listed) Face() string {
+	if len(l.Pictures) > 0 {
+		return l.Pictures[0].URL
+	}
+	return l.Cover
 }
 
 const pageOfJobs = 24
@@ -131,9 +138,9 @@ func (v *visit) listedOf(j *events.Job) listed {
 	}
 	p := panel{Now: v.jobs.Now()}
 	p.setState(j, "")
-	l.State, l.Took = p.State, p.Took
+	l.State = p.State
 	for _, o := range j.Outputs {
-		out := v.outputOf(j, o.Key, o.Size)
+		out := v.outputOf(j, o.Key)
 		l.Links = append(l.Links, out.Link)
 		if strings.HasPrefix(o.ContentType, "image/") {
 			l.Pictures = append(l.Pictures, picture{URL: out.URL, Link: out.Link, Name: out.Name, Alt: ""})
@@ -160,8 +167,8 @@ func (v *visit) cover(list []listed) {
 		}
 		all.Go(func() error {
 			key := l.Job.OutputKey(coverName)
-			if info, err := v.Ports.Blobs.Stat(v.Context(), key, ""); err == nil {
-				l.Cover, l.Tiny = v.outputOf(l.Job, key, info.Size).URL, v.tinyBase(l.Job.Base)
+			if _, err := v.Ports.Blobs.Stat(v.Context(), key, ""); err == nil {
+				l.Cover, l.Tiny = v.outputOf(l.Job, key).URL, v.tinyBase(l.Job.Base)
 			}
 			return nil
 		})

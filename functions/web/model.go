@@ -92,7 +92,6 @@ type modelPage struct {
 	Versions []versionRow
 	Code     []snippet
 	Inputs   []*field
-	Bases    []string
 	Sample   []sampleStep
 	With     []string // concepts that the page was asked for
 }
@@ -274,10 +273,7 @@ func (s *site) modelExamplesPage(v *visit) error {
 // versionRow is one version of a model.
 type versionRow struct {
 	ID, Base string
-	At       events.Time
-	Training events.JobID
 	Latest   bool
-	Sizes    string
 }
 
 // versionsPage is GET /{owner}/{model}/versions.
@@ -293,7 +289,7 @@ func (s *site) versionsPage(v *visit) error {
 			return err
 		}
 		for i, r := range all {
-			data.Versions = append(data.Versions, versionRow{ID: r.ID, Base: r.Base, At: r.CreatedAt, Training: r.Training, Latest: i == 0})
+			data.Versions = append(data.Versions, versionRow{ID: r.ID, Base: r.Base, Latest: i == 0})
 		}
 	} else {
 		for i, r := range v.Catalogue.Versions(t.Program) {

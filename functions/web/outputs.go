@@ -32,20 +32,18 @@ func (v *visit) setOutputs(p *panel, j *events.Job) error {
 			prompt = in.Value
 		}
 	}
-	add := func(key string, size int64, contentType string) {
-		o := v.outputOf(j, key, size)
+	add := func(key, contentType string) {
 		if !strings.HasPrefix(contentType, "image/") {
-			p.Files = append(p.Files, o)
 			return
 		}
-		alt := fmt.Sprintf("Picture %d", len(p.Pictures)+1)
+		o, alt := v.outputOf(j, key), fmt.Sprintf("Picture %d", len(p.Pictures)+1)
 		if prompt != "" {
 			alt += " of: " + prompt
 		}
 		p.Pictures = append(p.Pictures, picture{URL: o.URL, Link: o.Link, Name: o.Name, Alt: alt, Width: p.Width, Height: p.Height})
 	}
 	for _, o := range j.Outputs {
-		add(o.Key, o.Size, o.ContentType)
+		add(o.Key, o.ContentType)
 	}
 	beside, err := v.beside(p, j)
 	if err != nil {
@@ -58,7 +56,7 @@ func (v *visit) setOutputs(p *panel, j *events.Job) error {
 	} else {
 		for _, b := range beside {
 			if path.Ext(b.Key) == ".png" {
-				add(b.Key, b.Size, "image/png")
+				add(b.Key, "image/png")
 			}
 		}
 	}
@@ -103,12 +101,12 @@ func (v *visit) setBeside(p *panel, j *events.Job, beside []infra.BlobInfo) erro
 			c := readLosses(blob.Body)
 			blob.Body.Close()
 			if all := chartOf(c); all != nil {
-				p.Chart, p.Losses = all, v.outputOf(j, b.Key, b.Size).URL
+				p.Chart, p.Losses = all, v.outputOf(j, b.Key).URL
 			}
 		}
 		for i := range p.Previews {
 			if x := &p.Previews[i]; path.Base(b.Key) == fmt.Sprintf(previewName, x.Percent) {
-				x.URL, x.Tiny = v.outputOf(j, b.Key, b.Size).URL, tiny
+				x.URL, x.Tiny = v.outputOf(j, b.Key).URL, tiny
 			}
 		}
 	}
@@ -119,11 +117,11 @@ func (v *visit) setBeside(p *panel, j *events.Job, beside []infra.BlobInfo) erro
 }
 
 // outputOf is a file under the job's prefix, with its addresses.
-func (v *visit) outputOf(j *events.Job, key string, size int64) output {
+func (v *visit) outputOf(j *events.Job, key string) output {
 	link := j.OutputURL(events.OutputObject{Key: key})
 	shown := link
 	if u, err := url.Parse(link); err == nil && v.OutputsURL == "" {
 		shown = u.EscapedPath() // the same host, whatever name the browser has for it
 	}
-	return output{URL: shown, Link: link, Name: path.Base(key), Size: size}
+	return output{URL: shown, Link: link, Name: path.Base(key)}
 }

@@ -28,7 +28,6 @@ type panel struct {
 	Count    string // 120 of 300
 	Left     string
 	Took     string
-	Waited   string
 	Chart    *chart
 	Losses   string // address of the losses of all steps, as CSV
 	Previews []preview
@@ -36,13 +35,11 @@ type panel struct {
 	Expected []int // pictures that are still to come
 	Width    int
 	Height   int
-	Files    []output
 	Concept  *concept
 	Making   string // name of the concept that is being trained
 	Seed     string
 	Log      string
 	LogLines int
-	LogMore  bool
 	Inputs   []pair
 	Webhook  string
 	Now      time.Time
@@ -59,10 +56,7 @@ type picture struct {
 }
 
 // output is a file to download.
-type output struct {
-	URL, Link, Name string
-	Size            int64
-}
+type output struct{ URL, Link, Name string }
 
 // pair is an input and its value.
 type pair struct{ Name, Value string }
@@ -117,7 +111,6 @@ func (p *panel) setState(j *events.Job, log string) {
 			end = j.CompletedAt.Time
 		}
 		p.Took = secondsText(end.Sub(j.StartedAt.Time))
-		p.Waited = secondsText(j.StartedAt.Sub(j.CreatedAt.Time))
 	}
 	p.Seed = plainText(j.Seed)
 	switch j.Status {
@@ -165,7 +158,7 @@ func (p *panel) setLog(log string) {
 	lines := strings.Split(log, "\n")
 	p.LogLines = len(lines)
 	if len(lines) > logTail {
-		lines, p.LogMore = lines[len(lines)-logTail:], true
+		lines = lines[len(lines)-logTail:]
 	}
 	p.Log = strings.Join(lines, "\n")
 }

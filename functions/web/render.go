@@ -130,8 +130,8 @@ func bytesText(n int64) string {
 func secondsText(d time.Duration) string {
 	s := int(d.Round(time.Second) / time.Second)
 	switch {
-	case d < 0:
-		return ""
+	case d < 50*time.Millisecond:
+		return "" // nothing to speak of
 	case d < 10*time.Second:
 		return fmt.Sprintf("%.1f s", d.Seconds())
 	case s < 60:

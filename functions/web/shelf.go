@@ -85,7 +85,7 @@ func openShelf(files fs.FS) (*shelf, error) {
 		}
 		sum, sheetSum := sha256.Sum256(content), sha256.Sum256(sheet)
 		c := concept{
-			ID: e.Slug, Name: e.Name, About: e.About, Task: e.Task, Base: e.Base, Scale: e.Scale, Input: e.Input, Thanks: e.Thanks, Samples: e.Prompts,
+			ID: e.Slug, Name: e.Name, About: e.About, Task: e.Task, Base: e.Base, Scale: e.Scale, Input: e.Input, Thanks: e.Thanks,
 			Shipped: true, File: e.Slug + ".safetensors", Size: int64(len(content)), SheetW: size.Width, SheetH: size.Height,
 			Sheet: "/-/concepts/" + e.Slug + "/" + hex.EncodeToString(sheetSum[:6]) + ".jpg",
 			key:   events.OutputKeyOfPath("shipped-"+hex.EncodeToString(sum[:16]), e.Slug+".safetensors"),

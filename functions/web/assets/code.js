@@ -2,12 +2,13 @@
 import { ask, fill } from "./parts.js";
 
 const section = document.getElementById("code");
+const from = new URLSearchParams(location.search).get("from");
 let draft = null;
 try {
   draft = JSON.parse(sessionStorage.getItem("draft " + section.dataset.model));
 } catch { /* no draft: the defaults stand there */ }
 
-if (draft) {
+if (draft && (!from || draft.at === "/predictions/" + from)) { // else another prediction's values are asked for
   document.querySelector('[data-tab="demo"]').href = draft.at;
   const response = await ask(section.dataset.src + location.search, { method: "POST", body: new URLSearchParams(draft.values) });
   if (response.ok) fill(section, await response.text());

@@ -10,6 +10,8 @@ export function follow(panel) {
   for (const part of panel.querySelectorAll("[data-part]")) seen.set(part.dataset.part, part.innerHTML);
   const title = document.title.replace(/^\d+ % · /, "");
   let failures = 0;
+  const log = panel.querySelector('[data-part="log"]');
+  log.scrollTop = log.scrollHeight; // its newest lines
 
   const later = (ms) => setTimeout(look, document.hidden ? Math.max(ms * 4, 3000) : ms);
   name(panel, title);

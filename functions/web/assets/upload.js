@@ -41,15 +41,13 @@ export function dropZones(form, keep) {
       file.setAttribute("aria-invalid", "true");
       file.value = "";
     };
-    const named = () => {
-      let name = "";
-      try { name = decodeURIComponent(new URL(address.value).pathname.split("/").pop()); } catch { /* no address */ }
-      if (address.value.includes("/serving/") && name) {
-        show(name, "uploaded");
-        details.open = false;
-      }
-    };
-    named();
+    // The server has shown what its own page holds; a draft may hold another upload.
+    let name = "";
+    try { name = decodeURIComponent(new URL(address.value).pathname.split("/").pop()); } catch { /* no address */ }
+    if (address.value.includes("/serving/") && name && held.hidden) {
+      show(name, "uploaded");
+      details.open = false;
+    }
     for (const on of ["dragenter", "dragover"]) zone.addEventListener(on, () => zone.classList.add("over"));
     for (const off of ["dragleave", "drop"]) zone.addEventListener(off, () => zone.classList.remove("over"));
     held.querySelector(".remove").addEventListener("click", () => {
