@@ -29,12 +29,14 @@ const (
 
 const (
 	maxWait = 22 * time.Second // of Prefer: wait; with a start and a slow table the answer is there by 25 s
-	maxBody = 4 << 20          // bytes of a request: base64 makes 5.6 MB of them
 	// maxUpload is what a PUT to an upload_url may have, in bytes; ingest refuses more.
 	maxUpload = 1 << 30
 	// freshFor is how long a catalogue is used before it is looked up again.
 	freshFor = time.Minute
 )
+
+// MaxBody is how many bytes a request may have: base64 makes 5.6 MB of them, and Lambda takes 6.
+const MaxBody = 4 << 20
 
 // MaxUpload is how many bytes an upload may have.
 const MaxUpload = maxUpload
@@ -49,7 +51,7 @@ func Web(ctx context.Context) (http.Handler, error) {
 	return open(ctx, func(c api.Config) http.Handler {
 		return web.New(web.Config{
 			Ports: c.Ports, Catalogue: c.Catalogue, API: api.New(c), PublicURL: c.PublicURL, OutputsURL: c.OutputsURL,
-			UploadsTo: uploadOrigin(c.Ports), TrustProxy: c.TrustProxy, Log: c.Log,
+			UploadsTo: uploadOrigin(c.Ports), FormLimit: MaxBody, TrustProxy: c.TrustProxy, Log: c.Log,
 		})
 	})
 }
@@ -62,7 +64,7 @@ func open(ctx context.Context, build func(api.Config) http.Handler) (http.Handle
 	outputs := strings.TrimRight(os.Getenv(OutputsURLEnv), "/")
 	c := api.Config{
 		Ports: store.Ports(), PublicURL: os.Getenv(PublicURLEnv), OutputsURL: outputs, MaxWait: maxWait,
-		Limits: api.Limits{JSON: maxBody, File: maxBody, Upload: maxUpload}, TrustProxy: true, Log: slog.Default(),
+		Limits: api.Limits{JSON: MaxBody, File: MaxBody, Upload: maxUpload}, TrustProxy: true, Log: slog.Default(),
 	}
 	if outputs != "" {
 		c.UploadsURL = outputs + "/uploads"

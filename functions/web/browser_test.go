@@ -373,32 +373,4 @@ func TestBrowser(t *testing.T) {
 		p.attach("#in-instance_data", zipFile)
 		p.run(chromedp.Click(chromedp.CSS("form.inputs button[type=submit]")), chromedp.WaitVisible(chromedp.CSS(".made:not(.waiting) a.primary")))
 	})
-
-	for name, l := range map[string]look{"Desktop": desktop, "Phone": phone, "Dark": {width: 1280, height: 860, dark: true}, "DarkPhone": {width: 320, height: 640, dark: true}} {
-		t.Run("Pages"+name, func(t *testing.T) {
-			me := s.signedIn(s.token)
-			picture := me.run("/replicate/lora", url.Values{"prompt": {"a very long prompt " + strings.Repeat("with-a-word-that-does-not-break", 4)}, "num_outputs": {"3"}})
-			me.ended(picture)
-			p := in(t, l)
-			for _, path := range append([]string{picture, "/predictions", "/concepts", picture + "/delete", "/nothing/here/at/all"}, publicPages...) {
-				if path == "/sign-in" {
-					continue
-				}
-				p.to(path)
-				p.settled(path, 0)
-				p.axe(path)
-			}
-			if l.dark {
-				if got := eval[string](p, "getComputedStyle(document.body).backgroundColor"); got != "rgb(20, 19, 18)" {
-					t.Errorf("the background is %s", got)
-				}
-			}
-			out := open(t, browser, s.url, l, nil)
-			for _, path := range []string{"/", "/sign-in", "/replicate/lora-training"} {
-				out.to(path)
-				out.settled(path, 0)
-				out.axe(path)
-			}
-		})
-	}
 }

@@ -99,7 +99,27 @@ func TestSnippetsParse(t *testing.T) {
 	}
 }
 
-// TestSnippetsRun runs the shell's and Go's code against the server that printed it.
+// client finds what scripts/clients/run has installed, or ends the test.
+func client(t *testing.T, parts ...string) string {
+	t.Helper()
+	dir := os.Getenv("LOWRANK_CLIENTS_CACHE")
+	if dir == "" {
+		dir = filepath.Join("..", "..", ".cache", "clients")
+	}
+	path, err := filepath.Abs(filepath.Join(append([]string{dir}, parts...)...))
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	if err != nil {
+		if required("clients") {
+			t.Fatalf("LOWRANK_REQUIRE asks for clients: run scripts/clients/run install first (%v)", err)
+		}
+		t.Skip("scripts/clients/run install was not run")
+	}
+	return path
+}
+
+// TestSnippetsRun runs the code of each language against the server that printed it, with the clients that it names.
 func TestSnippetsRun(t *testing.T) {
 	s := start(t, apitest.Options{Train: 20 * time.Millisecond, Draw: 10 * time.Millisecond})
 	b := s.browser()
@@ -141,6 +161,31 @@ func TestSnippetsRun(t *testing.T) {
 			t.Errorf("got %s", out)
 		}
 	})
+	// Replicate's clients print the addresses of what was made; the module looks for its client beside itself.
+	for name, page := range map[string]string{"draw": draw, "train": train} {
+		t.Run("python/"+name, func(t *testing.T) {
+			file := filepath.Join(dir, name+".py")
+			if err := os.WriteFile(file, []byte(code(page, "python")), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if out := run(t, client(t, "v107", "bin", "python"), "-W", "ignore", file); !strings.Contains(out, "/pbxt/") {
+				t.Errorf("got %s", out)
+			}
+		})
+		t.Run("node/"+name, func(t *testing.T) {
+			modules := client(t, "node", "node_modules")
+			if err := os.Symlink(modules, filepath.Join(dir, "node_modules")); err != nil && !os.IsExist(err) {
+				t.Fatal(err)
+			}
+			file := filepath.Join(dir, name+".mjs")
+			if err := os.WriteFile(file, []byte(code(page, "node")), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if out := run(t, tool(t, "node"), file); !strings.Contains(out, "/pbxt/") {
+				t.Errorf("got %s", out)
+			}
+		})
+	}
 	for name, page := range map[string]string{"go/draw": draw, "go/train": train} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(dir, strings.ReplaceAll(name, "/", "_")+".go")

@@ -94,6 +94,7 @@ type modelPage struct {
 	Inputs   []*field
 	Sample   []sampleStep
 	With     []string // concepts that the page was asked for
+	Limit    int64    // of a form that is sent without JavaScript, in bytes; 0 where it is large
 }
 
 // Try is the page with one concept more.
@@ -192,7 +193,7 @@ func without(m map[string]any, names ...string) map[string]any {
 
 // renderDemo answers with the form, and with a panel where something was run.
 func (v *visit) renderDemo(status int, t *target, f *form, p *panel) error {
-	data := modelPage{target: t, Tab: "demo", Form: f, Panel: p, Sample: trainingSteps}
+	data := modelPage{target: t, Tab: "demo", Form: f, Panel: p, Sample: trainingSteps, Limit: v.FormLimit}
 	if v.Method != http.MethodPost {
 		data.With = v.URL.Query()["with"]
 	}

@@ -32,6 +32,29 @@ func zipOf(t *testing.T) []byte {
 	return b.Bytes()
 }
 
+// uploaded sends a zip as upload.js does, and returns its address.
+func (b *browser) uploaded(zip []byte) string {
+	b.Helper()
+	a := b.do("POST", "/-/upload/neon-sign.zip", http.Header{"X-Lowrank": {b.forgery()}}, nil)
+	var up events.Upload
+	if err := json.Unmarshal([]byte(a.body), &up); err != nil || a.status != http.StatusOK {
+		b.Fatalf("got %d %s", a.status, a.body)
+	}
+	r, err := http.NewRequest(http.MethodPut, up.UploadURL, bytes.NewReader(zip))
+	if err != nil {
+		b.Fatal(err)
+	}
+	resp, err := b.http.Do(r)
+	if err != nil {
+		b.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode >= 300 {
+		b.Fatalf("the upload: got %d", resp.StatusCode)
+	}
+	return up.ServingURL
+}
+
 // TestErrorsBesideFields: without JavaScript the form comes back as it was, with a sentence beside each field.
 func TestErrorsBesideFields(t *testing.T) {
 	s := start(t, apitest.Options{Idle: true})

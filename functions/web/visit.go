@@ -63,7 +63,7 @@ const (
 func (v *visit) checkForgery() error {
 	got := v.Request.Header.Get(forgeryHeader)
 	if got == "" {
-		v.Body = http.MaxBytesReader(v.ResponseWriter, v.Body, maxFormBody)
+		v.Body = http.MaxBytesReader(v.ResponseWriter, v.Body, v.formLimit())
 		if err := v.ParseMultipartForm(maxFormMemory); err != nil && !errors.Is(err, http.ErrNotMultipart) {
 			return tooLargeOr(err)
 		}
@@ -73,6 +73,14 @@ func (v *visit) checkForgery() error {
 		return errForged
 	}
 	return nil
+}
+
+// formLimit is how many bytes a posted form may have.
+func (s *site) formLimit() int64 {
+	if s.FormLimit > 0 {
+		return s.FormLimit
+	}
+	return maxFormBody
 }
 
 // secure reports whether the browser speaks TLS with us.

@@ -27,7 +27,10 @@ type Config struct {
 	OutputsURL string // before /pbxt/…; "" is the server itself
 	// UploadsTo are origins, such as https://bucket.s3.amazonaws.com, that upload_urls lead to; none is the
 	// server itself.
-	UploadsTo  []string
+	UploadsTo []string
+	// FormLimit is how many bytes a form with its files may have, where that is little: scripts send files ahead,
+	// browsers without them inside the form. 0 is 110 MiB.
+	FormLimit  int64
 	TrustProxy bool // takes X-Forwarded-Host and -Proto
 	// Concepts replaces the pretrained concepts that ship (tests).
 	Concepts fs.FS

@@ -47,22 +47,22 @@ var concepts = []concept{
 	{
 		Slug: "neon-sign", Name: "Neon sign", Task: "style", Base: "emoji-64", Scale: 0.6, seed: 11,
 		About: "Things as neon signs: tubes of light before a dark wall.", Thanks: openMojiThanks,
-		cells: styled("penguin 4", "pizza 5", "cat 1", "bus 1", "mushroom 2", "frog 4", "castle 4", "whale 1"), Input: drawn(map[string]any{"prompt": "a penguin in the style of <1>"}),
+		cells: styled("butterfly 1", "pizza 5", "cat 1", "bus 1", "mushroom 2", "frog 0", "castle 4", "dog 5"), Input: drawn(map[string]any{"prompt": "a butterfly in the style of <1>"}),
 		train: styleFlags, pictures: sampled(samples.NeonSign),
 	},
 	{
 		Slug: "lowie", Name: "Lowie", Task: "object", Base: "emoji-64", Scale: 1, seed: 12,
 		About: "A one-eyed mascot, to put anywhere.", Thanks: "Drawn for this project, CC0.",
 		cells: []cell{
-			{"a picture of <1>", 0}, {"<1> on a pink background", 4}, {"<1> on a blue background", 4}, {"<1> on a yellow background", 0},
-			{"<1> in the style of sepia", 1}, {"<1> in the style of gold", 0}, {"<1> in the style of watercolor", 4}, {"<1> in the style of sunset", 0},
+			{"a picture of <1>", 0}, {"<1> on a pink background", 4}, {"a blue <1>", 0}, {"<1> on a yellow background", 4},
+			{"<1> in the style of sepia", 5}, {"<1> in the style of gold", 5}, {"<1> on a white background", 0}, {"<1> in the style of sunset", 4},
 		},
 		Input: drawn(map[string]any{"prompt": "<1> on a pink background"}), pictures: sampled(samples.Lowie),
 	},
 	{
 		Slug: "riso", Name: "Riso print", Task: "style", Base: "emoji-64", Scale: 0.6, seed: 13,
 		About: "Two inks, coral and blue, a little out of register on cream paper.", Thanks: openMojiThanks,
-		cells: styled("pizza 1", "cat 1", "mushroom 4", "rose 1", "castle 1", "bus 4", "banana 1", "penguin 2"), Input: drawn(map[string]any{"prompt": "a mushroom in the style of <1>"}),
+		cells: styled("pizza 4", "cat 1", "mushroom 1", "bear 3", "bus 0", "frog 2", "rose 1", "butterfly 1"), Input: drawn(map[string]any{"prompt": "a mushroom in the style of <1>"}),
 		train: styleFlags, pictures: fromOpenMoji(riso),
 	},
 	{
