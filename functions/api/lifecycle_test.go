@@ -315,6 +315,27 @@ func TestStream(t *testing.T) {
 			t.Errorf("%s: events %v", when, kinds)
 		}
 	}
+	// A reader that was cut off names the last event it got, and gets those after it: the whole log once.
+	whole := string(anonymous.Do("GET", p.URLs.Stream, nil).Body)
+	for _, cut := range []string{"\n\nevent: output", "\n\nevent: done"} {
+		before, _, ok := strings.Cut(whole, cut)
+		_, id, ok2 := strings.Cut(before[strings.LastIndex(before, "\nid: ")+1:], "id: ")
+		id, _, _ = strings.Cut(id, "\n")
+		a := anonymous.Do("GET", p.URLs.Stream, nil, "Last-Event-ID", id)
+		if !ok || !ok2 || a.Status != http.StatusOK || before+"\n\n"+strings.TrimPrefix(string(a.Body), ": keep-alive\n\n") != whole {
+			t.Errorf("after %s: %d %q", id, a.Status, a.Body)
+		}
+	}
+	_, id, _ := strings.Cut(whole, "event: done\nid: ")
+	id, _, _ = strings.Cut(id, "\n")
+	if a := anonymous.Do("GET", p.URLs.Stream, nil, "Last-Event-ID", id); a.Status != http.StatusNoContent {
+		t.Errorf("after done: %d %q", a.Status, a.Body)
+	}
+	for _, id := range []string{"junk", "-1:0", "99999999999999999999:0", "1:2:3", "007:0"} {
+		if a := anonymous.Do("GET", p.URLs.Stream, nil, "Last-Event-ID", id); string(a.Body) != whole {
+			t.Errorf("after %s, which is no event: %d %q", id, a.Status, a.Body)
+		}
+	}
 	if a := anonymous.Do("GET", p.URLs.Stream[:len(p.URLs.Stream)-2]+"zz", nil); a.Status != 404 {
 		t.Errorf("an altered stream URL: %d", a.Status)
 	}
