@@ -98,8 +98,7 @@ func (j *Job) output() any {
 	return urls[0]
 }
 
-// AsStarted is the job as it was when it had just started, and AsOutput as it was with its output
-// complete but not yet ended. Webhooks of those moments carry them, however late they are sent:
+// AsStarted is the job as it was while it ran. Webhooks of that time carry it, however late they are sent:
 // what the client reads is true, and its order is never backwards.
 func (j *Job) AsStarted() Job {
 	c := *j

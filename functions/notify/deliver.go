@@ -112,8 +112,8 @@ func (n *Notifier) deliver(ctx context.Context, id events.JobID) (again time.Dur
 	}
 }
 
-// next says which event is to be sent now. A terminal event that has to wait for its next try is
-// returned with due false.
+// next says which event is to be sent now. One that has to wait, for its next try or for the time since
+// the last log, is returned with due false. Who does not hear of the end gets the log's last lines as logs.
 func next(j *events.Job, d *registry.Delivery, now time.Time) (event events.WebhookEvent, due bool) {
 	w := j.Webhook
 	switch {
@@ -121,12 +121,10 @@ func next(j *events.Job, d *registry.Delivery, now time.Time) (event events.Webh
 		return "", false
 	case w.Wants(events.WebhookStart) && !d.Started && !j.StartedAt.IsZero():
 		return events.WebhookStart, true
+	case w.Wants(events.WebhookLogs) && j.LogSize > d.LogSize && !(j.Status.Terminal() && w.Wants(events.WebhookCompleted)):
+		return events.WebhookLogs, now.Sub(d.LoggedAt.Time) >= logsEvery
 	case !j.Status.Terminal():
-		due := w.Wants(events.WebhookLogs) && j.LogSize > d.LogSize && now.Sub(d.LoggedAt.Time) >= logsEvery
-		if !due {
-			return "", false
-		}
-		return events.WebhookLogs, true
+		return "", false
 	case j.Status == events.Succeeded && w.Wants(events.WebhookOutput) && !d.Output:
 		return events.WebhookOutput, true
 	case w.Wants(events.WebhookCompleted):
@@ -223,6 +221,9 @@ func (n *Notifier) body(ctx context.Context, j *events.Job, event events.Webhook
 	case events.WebhookStart:
 		started := j.AsStarted()
 		v = started.View("")
+	case events.WebhookLogs:
+		started := j.AsStarted()
+		v = started.View(log)
 	case events.WebhookOutput:
 		v = j.OutputView(log)
 	default:

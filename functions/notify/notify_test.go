@@ -190,6 +190,27 @@ func TestFilters(t *testing.T) {
 	}
 }
 
+// TestLogsAlone holds that who asks for logs and not for the end gets the whole log.
+func TestLogsAlone(t *testing.T) {
+	_, c := start(t, apitest.Options{Draw: 20 * time.Millisecond})
+	for _, filter := range [][]string{{"logs"}, {"logs", "output"}} {
+		r := newReceiver(t)
+		p := draw(c, m{"webhook": r.URL, "webhook_events_filter": filter})
+		for !p.Status.Terminal() {
+			p = c.Prediction(200, "GET", p.URLs.Get, nil)
+		}
+		if p.Logs == "" {
+			t.Fatal("the job wrote no log: nothing was shown")
+		}
+		got := r.until(t, func(ds []delivery) bool { return len(ds) > 0 && ds[len(ds)-1].Logs == p.Logs })
+		for _, d := range got {
+			if d.Status != events.Processing {
+				t.Errorf("%v: told of %s", filter, d.Status)
+			}
+		}
+	}
+}
+
 // TestSlowReceiver holds that one receiver does not hold up another's deliveries.
 func TestSlowReceiver(t *testing.T) {
 	_, c := start(t, apitest.Options{})
