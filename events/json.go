@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"unicode/utf8"
 )
 
-// Marshal writes v as JSON the way JavaScript's JSON.stringify does: compact, without \u003c for <
-// and without a final newline. Receivers of webhooks check a signature over a body that they have
-// parsed and written again, and every prompt here has a "<1>" in it.
+// Marshal writes v as JSON the way JavaScript's JSON.stringify does: compact, without \u003c for < and
+// \u2028 for a line separator, and without a final newline. Receivers of webhooks check a signature over a
+// body that they have parsed and written again, and every prompt here has a "<1>" in it.
 func Marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -19,14 +20,39 @@ func Marshal(v any) ([]byte, error) {
 	if err := e.Encode(v); err != nil {
 		return nil, err
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+	return plainSeparators(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), nil
+}
+
+// plainSeparators writes U+2028 and U+2029, which encoding/json always escapes, as they are.
+func plainSeparators(b []byte) []byte {
+	if !bytes.Contains(b, []byte(`\u202`)) {
+		return b
+	}
+	out := b[:0]
+	for i := 0; i < len(b); i++ {
+		switch {
+		case b[i] != '\\':
+			out = append(out, b[i])
+		case bytes.HasPrefix(b[i:], []byte(`\u2028`)):
+			out = append(out, "\u2028"...)
+			i += 5
+		case bytes.HasPrefix(b[i:], []byte(`\u2029`)):
+			out = append(out, "\u2029"...)
+			i += 5
+		default: // an escape of two characters, or the beginning of one: its second is no backslash's first
+			out = append(out, b[i], b[i+1])
+			i++
+		}
+	}
+	return out
 }
 
 // ErrNotObject says that a body is JSON, but no object.
 var ErrNotObject = errors.New("the request body must be a JSON object")
 
-// ParseObject reads one JSON object from a request body. Numbers stay json.Number, so that a large
-// seed keeps its digits. Errors are safe to show: none repeats the body.
+// ParseObject reads one JSON object from a request body. Numbers are json.Number, so that a large seed
+// keeps its digits; others are in JavaScript's form, 7 for 7.0, for they are shown again: see Marshal.
+// Errors are safe to show: none repeats the body.
 func ParseObject(body []byte) (map[string]any, error) {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, errors.New("the request body is empty; send a JSON object")
@@ -57,28 +83,43 @@ func ParseObject(body []byte) (map[string]any, error) {
 	return o, nil
 }
 
-// plainNumbers reports whether all numbers in v are such that a float64 holds about them: a number like
-// 1e999999999 would take a validator's exact arithmetic for ever.
+// plainNumbers puts all numbers in v into JavaScript's form, and reports whether they are such that a float64
+// holds about them: a number like 1e999999999 would take a validator's exact arithmetic for ever.
 func plainNumbers(v any) bool {
 	switch v := v.(type) {
-	case json.Number:
-		if len(v) > 400 {
-			return false
-		}
-		f, err := v.Float64()
-		return err == nil && (f != 0 || len(v) < 40)
 	case []any:
-		for _, x := range v {
-			if !plainNumbers(x) {
+		for i, x := range v {
+			n, ok := plainNumber(x)
+			if !ok || !plainNumbers(n) {
 				return false
 			}
+			v[i] = n
 		}
 	case map[string]any:
-		for _, x := range v {
-			if !plainNumbers(x) {
+		for k, x := range v {
+			n, ok := plainNumber(x)
+			if !ok || !plainNumbers(n) {
 				return false
 			}
+			v[k] = n
 		}
 	}
 	return true
+}
+
+// plainNumber is v itself unless it is a number with a fraction or an exponent.
+func plainNumber(v any) (any, bool) {
+	n, ok := v.(json.Number)
+	if !ok {
+		return v, true
+	}
+	f, err := n.Float64()
+	if len(n) > 400 || err != nil || f == 0 && len(n) >= 40 {
+		return v, false
+	}
+	if !strings.ContainsAny(string(n), ".eE") {
+		return v, true
+	}
+	b, err := json.Marshal(f)
+	return json.Number(b), err == nil
 }
