@@ -26,17 +26,25 @@ import (
 )
 
 // storms are the numbers of jobs by seed: LOWRANK_STORM in all, else a few for
-// every day.
+// every day. LOWRANK_SEED is another storm's seed.
 func storms(t *testing.T) map[uint64]int {
+	seed := uint64(1)
+	if text := os.Getenv("LOWRANK_SEED"); text != "" {
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatalf("LOWRANK_SEED=%s is no number", text)
+		}
+		seed = n
+	}
 	text := os.Getenv("LOWRANK_STORM")
 	if text == "" {
-		return map[uint64]int{1: 20}
+		return map[uint64]int{seed: 20}
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 40 {
 		t.Fatalf("LOWRANK_STORM=%s is no number of jobs from 40 on", text)
 	}
-	return map[uint64]int{1: n / 2, 2: n - n/2}
+	return map[uint64]int{seed: n / 2, seed + 1: n - n/2}
 }
 
 // wish is a job that the client asked for, and what may become of it.

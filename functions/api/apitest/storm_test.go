@@ -48,13 +48,16 @@ func (w *witness) Put(ctx context.Context, key string, body io.Reader, o infra.P
 // TestStorm runs many small jobs while every port call may fail, be slow, lose its answer or happen twice,
 // messages change places, runners die and the webhooks' receiver fails. No job is lost, none has two
 // different outputs, and each webhook's last state is the true one. LOWRANK_STORM is the number of
-// jobs; .ci/run has 1000.
+// jobs, LOWRANK_SEED another storm's seed.
 func TestStorm(t *testing.T) {
 	jobs := 40
 	if n, err := strconv.Atoi(os.Getenv("LOWRANK_STORM")); err == nil && n > 0 {
 		jobs = n
 	}
 	seed := uint64(7)
+	if n, err := strconv.ParseUint(os.Getenv("LOWRANK_SEED"), 10, 64); err == nil {
+		seed = n
+	}
 	var faults *faulty.Faults
 	var seen *witness
 	s, url, token := apitest.New(t, apitest.Options{
