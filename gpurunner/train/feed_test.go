@@ -1,7 +1,11 @@
 package train
 
 import (
+	"archive/zip"
+	"bytes"
 	"context"
+	"errors"
+	"image/png"
 	"io"
 	"math"
 	"slices"
@@ -269,6 +273,42 @@ func TestPriorPreservation(t *testing.T) {
 	job := x.job(o)
 	job.Class = f.class
 	x.run(job)
+}
+
+// TestResolution: pictures are cropped to it, and latents are an eighth of it;
+// masks of faces are made where they are asked for.
+func TestResolution(t *testing.T) {
+	x := newTiny(t, "sd15-tiny")
+	var zipped bytes.Buffer
+	z := zip.NewWriter(&zipped)
+	w, err := z.Create("a.png")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(png.Encode(w, shapes(1, 100, false).Pictures[0].Image.Image()), z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for _, side := range []int{32, 48} {
+		o := x.options()
+		o.Resolution, o.UseFaceSegmentationCondition = side, true
+		set, err := dataset.LoadZip(context.Background(), bytes.NewReader(zipped.Bytes()), int64(zipped.Len()), o.LoadOptions(8))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(strings.Join(set.Notes, "; "), "no face was found") {
+			t.Errorf("use_face_segmentation_condition: nobody looked for a face, notes %q", set.Notes)
+		}
+		f, release := x.feed(o, set)
+		b, err := f.batch(context.Background(), Tuning, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := b.Latents.Shape; s[1] != side/8 || s[2] != side/8 {
+			t.Errorf("resolution %d: latents %v", side, s)
+		}
+		b.Release()
+		release()
+	}
 }
 
 func TestAspectBuckets(t *testing.T) {
