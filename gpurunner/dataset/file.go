@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"archive/zip"
 	"bytes"
 	"errors"
 	"fmt"
@@ -89,6 +90,8 @@ func unpackReason(err error) error {
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("its data end too soon; the file or its copy is broken")
+	case errors.Is(err, zip.ErrFormat), errors.Is(err, zip.ErrChecksum):
+		return errors.New("its entry in the zip is damaged; make the zip anew")
 	default:
 		return fmt.Errorf("it cannot be read: %w", err)
 	}

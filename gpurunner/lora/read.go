@@ -36,10 +36,16 @@ func ReadAny(f *safetensors.File, bases ...*Base) (*Set, error) {
 func openFile(path string, then func(*source) (*Set, error)) (*Set, error) {
 	f, err := safetensors.Open(path)
 	if err != nil {
-		if reason := notSafetensors(path); reason != "" {
+		switch reason := notSafetensors(path); reason {
+		case "":
+			return nil, err
+		case isTorch:
+			if f, err = openTorch(path); err != nil {
+				return nil, err
+			}
+		default:
 			return nil, &FileError{File: path, Reason: reason}
 		}
-		return nil, err
 	}
 	defer f.Close()
 	s := newSource(f)
@@ -49,9 +55,11 @@ func openFile(path string, then func(*source) (*Set, error)) (*Set, error) {
 	return then(s)
 }
 
-// notSafetensors recognises what people take for an adapter file.
+// isTorch is notSafetensors' word for what torch.save writes.
+const isTorch = "torch"
+
+// notSafetensors recognises what else people have.
 func notSafetensors(path string) string {
-	const remedy = "only .safetensors files are read; save it as one, for instance with safetensors.torch.save_file"
 	f, err := os.Open(path)
 	if err != nil {
 		return ""
@@ -63,9 +71,9 @@ func notSafetensors(path string) string {
 	}
 	switch {
 	case string(head[:]) == "PK\x03\x04":
-		return "is a zip archive, as PyTorch writes .pt, .bin and .ckpt files, which can run code when they are loaded; " + remedy
+		return isTorch
 	case head[0] == 0x80 && head[1] >= 2 && head[1] <= 5:
-		return "is a Python pickle, as PyTorch wrote .pt, .bin and .ckpt files, which can run code when it is loaded; " + remedy
+		return "is a Python pickle without a zip around it, as PyTorch wrote before 2020; save it as .safetensors, for instance with safetensors.torch.save_file"
 	case string(head[1:]) == "PNG":
 		return "is a picture; embeddings inside of pictures are not read"
 	}

@@ -84,7 +84,10 @@ func (s *source) wordOf(key string, n int) (name string, encoder int, ok bool) {
 		key = own
 	} else if s.meta[key] != embedFlag && !strings.HasPrefix(key, "<") {
 		// Textual inversion alone: the token is the file's name.
-		title := strings.TrimSuffix(path.Base(filepath.ToSlash(s.name)), ".safetensors")
+		title := path.Base(filepath.ToSlash(s.name))
+		for _, ending := range []string{".safetensors", ".pt", ".bin"} {
+			title = strings.TrimSuffix(title, ending)
+		}
 		switch {
 		case key == "emb_params" || key == "clip_l" || strings.HasPrefix(key, "string_to_param."):
 			return title, 0, true

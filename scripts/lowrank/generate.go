@@ -63,7 +63,7 @@ A concept's file is mounted with --lora; the prompt calls the first one <1>, the
 	flags.IntVar(&f.num, "num", 1, "number of pictures")
 	deviceFlags(flags, &f.device)
 	flags.StringVar(&f.out, "out", "out.png", "file to write; of several pictures x.png gives x-0.png, x-1.png, …")
-	flags.StringArrayVar(&f.loras, "lora", nil, "a concept's .safetensors file; may be repeated")
+	flags.StringArrayVar(&f.loras, "lora", nil, "a concept's file; may be repeated")
 	flags.StringVar(&f.loraScales, "lora-scale", "1", "strength of the concepts: one number for all, or one each separated by commas")
 	return cmd
 }

@@ -12,7 +12,7 @@ func inspectCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect FILE",
 		Short: "Say what is in a concept's file",
-		Long: `Say what is in a concept's .safetensors file: layout, base model, layers, ranks, scales, words, metadata, and the keys that
+		Long: `Say what is in a concept's file (.safetensors, or PyTorch's .pt and .bin): layout, base model, layers, ranks, scales, words, metadata, and the keys that
 nothing can use. No base model is needed; --base names one beside SD 1, SD 2 and SDXL that the file may belong to.`,
 		Example: `  lowrank inspect neon.safetensors`,
 		Args:    cobra.ExactArgs(1),

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
@@ -19,44 +20,60 @@ type progress struct {
 
 	container *mpb.Progress
 	bar       *mpb.Bar
+	beside    atomic.Value // string, what stands beside the bar, which draws when it likes
 	shown     time.Time
-	begun     time.Time
+
+	// The pace is measured from the first step that is told on: work that goes
+	// on where another process stopped did not do the steps before.
+	begun   time.Time
+	begunAt int
 }
 
 // newProgress shows work called label on out.
 func newProgress(out io.Writer, label string) *progress {
 	p := &progress{out: out, label: label, begun: time.Now()}
 	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		p.container = mpb.New(mpb.WithOutput(out), mpb.WithWidth(48))
+		p.container = mpb.New(mpb.WithOutput(out), mpb.WithWidth(40))
 	}
 	return p
 }
 
 // set tells that done of total steps are done, with a note of what is going on.
 func (p *progress) set(done, total int, note string) {
+	now := time.Now()
+	text := p.text(now, done, total, note)
 	if p.container != nil {
+		p.beside.Store(text)
 		if p.bar == nil {
 			p.bar = p.container.New(int64(total), mpb.BarStyle().Lbound("").Rbound("").Filler("━").Tip("━").Padding("─"),
 				mpb.PrependDecorators(decor.Name(p.label+" ")),
-				mpb.AppendDecorators(decor.CountersNoUnit("%d/%d "), decor.AverageETA(decor.ET_STYLE_MMSS)))
+				mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return p.beside.Load().(string) })))
 		}
 		p.bar.SetTotal(int64(total), false)
 		p.bar.SetCurrent(int64(done))
 		return
 	}
 	// One line a second at most, and the last one.
-	if now := time.Now(); done == total || now.Sub(p.shown) >= time.Second {
+	if done == total || now.Sub(p.shown) >= time.Second {
 		p.shown = now
-		line := fmt.Sprintf("%s %d/%d", p.label, done, total)
-		if done > 0 && done < total {
-			left := time.Duration(float64(now.Sub(p.begun)) / float64(done) * float64(total-done))
-			line += fmt.Sprintf(", %s left", left.Round(time.Second))
-		}
-		if note != "" {
-			line += ", " + note
-		}
-		fmt.Fprintln(p.out, line)
+		fmt.Fprintln(p.out, p.label+" "+text)
 	}
+}
+
+// text says how far the work is, when it will be done, and the note.
+func (p *progress) text(now time.Time, done, total int, note string) string {
+	text := fmt.Sprintf("%d/%d", done, total)
+	switch {
+	case p.begunAt == 0:
+		p.begun, p.begunAt = now, done
+	case done > p.begunAt && done < total:
+		left := time.Duration(float64(now.Sub(p.begun)) / float64(done-p.begunAt) * float64(total-done))
+		text += fmt.Sprintf(", %s left", left.Round(time.Second))
+	}
+	if note != "" {
+		text += ", " + note
+	}
+	return text
 }
 
 // close leaves the bar as it is.

@@ -178,7 +178,7 @@ func runTrain(cmd *cobra.Command, pictures string, f *trainFlags) (err error) {
 	result, err := train.Run(ctx, job)
 	closeAll(bars)
 	if err != nil {
-		if errors.Is(err, context.Canceled) {
+		if _, missing := os.Stat(f.checkpoint); missing == nil && errors.Is(err, context.Canceled) {
 			fmt.Fprintf(messages, "lowrank: progress is kept in %s; go on with the same command and --resume\n", f.checkpoint)
 		}
 		return err
