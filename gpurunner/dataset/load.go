@@ -257,6 +257,15 @@ func (l *loader) picture(f file) error {
 	return nil
 }
 
+// At is the picture at another size: scaled to cover it, and the middle kept. It
+// has no mask.
+func (p *Picture) At(size Size) (Picture, error) {
+	out := *p
+	out.Mask = nil
+	_, err := out.fit(p.Image, size)
+	return out, err
+}
+
 // fit scales full so that it covers size, and keeps the middle.
 func (p *Picture) fit(full *imageops.Picture, size Size) (crop, error) {
 	scaled, err := full.ResizeShorter(size.W)

@@ -50,6 +50,28 @@ func shorten(key string) string {
 	return key
 }
 
+// UnusedNote says for a log which of the file's keys found no layer, the first
+// twenty by name; empty where all did.
+func (s *Set) UnusedNote() string {
+	const most = 20
+	n := len(s.Unused)
+	if n == 0 {
+		return ""
+	}
+	var list []string
+	for _, k := range s.Unused[:min(most, n)] {
+		list = append(list, fmt.Sprintf("%q", shorten(k)))
+	}
+	note := fmt.Sprintf("%s fit nothing in this base model and are not used: %s", counted(n, "key"), strings.Join(list, ", "))
+	if n == 1 {
+		note = fmt.Sprintf("1 key fits nothing in this base model and is not used: %s", list[0])
+	}
+	if n > most {
+		note += fmt.Sprintf(" and %d more, which lowrank inspect lists", n-most)
+	}
+	return note
+}
+
 // some lists the first few of many names.
 func some(names []string) string {
 	const most = 5

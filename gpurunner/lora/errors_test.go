@@ -173,6 +173,16 @@ func TestUnused(t *testing.T) {
 	if want := []string{"lora_unet_elsewhere.lora_up.weight", "something"}; !slices.Equal(got.Unused, want) {
 		t.Errorf("got unused %q, want %q", got.Unused, want)
 	}
+	if got, want := got.UnusedNote(), `2 keys fit nothing in this base model and are not used: "lora_unet_elsewhere.lora_up.weight", "something"`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	many := lora.Set{Unused: slices.Repeat([]string{strings.Repeat("x", 1000)}, 500)}
+	if note := many.UnusedNote(); len(note) > 6000 || !strings.HasSuffix(note, "and 480 more, which lowrank inspect lists") {
+		t.Errorf("a note of %d bytes", len(note))
+	}
+	if note := (&lora.Set{}).UnusedNote(); note != "" {
+		t.Errorf("a note of nothing: %s", note)
+	}
 }
 
 func TestWriteErrors(t *testing.T) {

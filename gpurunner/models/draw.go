@@ -131,8 +131,8 @@ func (l *loaded) fetchConcepts(ctx context.Context, t *worker.Task, in events.Lo
 		if err != nil {
 			return nil, fmt.Errorf("lora_urls, file %d: %w", i+1, err)
 		}
-		if n := len(set.Unused); n > 0 {
-			t.Logf("File %d: %d of its tensors fit nothing in this base model and are not used.", i+1, n)
+		if note := set.UnusedNote(); note != "" {
+			t.Logf("File %d: %s.", i+1, note)
 		}
 		mounts = append(mounts, lora.Mount{Set: set, Scale: float32(scales[i])})
 	}

@@ -40,6 +40,7 @@ type view struct {
 	set     *dataset.Set
 	index   int
 	flipped bool
+	size    dataset.Size
 }
 
 func newFeed(m *diffusion.Model, words *placeholders, o Options, data, class *dataset.Set) (*feed, error) {
@@ -59,6 +60,7 @@ func newFeed(m *diffusion.Model, words *placeholders, o Options, data, class *da
 	if class != nil {
 		// Class pictures are drawn in an order of their own.
 		f.classOrder = newOrder(source{o.Seed ^ uint64(streamClass)<<56}, class, o.TrainBatchSize)
+		clear(f.classOrder.sizes) // they are brought to the size of the pictures that they accompany
 	}
 	return f, nil
 }
@@ -83,20 +85,23 @@ type sample struct {
 }
 
 func (f *feed) batch(ctx context.Context, p Phase, step int) (*Batch, error) {
-	samples := f.samples(p, step)
+	samples, err := f.samples(p, step)
+	if err != nil {
+		return nil, err
+	}
 	return f.assemble(ctx, p, step, samples, f.timesteps(p, step, len(samples)))
 }
 
 // samples chooses the pictures of a step, their prompts and looks.
-func (f *feed) samples(p Phase, step int) []sample {
+func (f *feed) samples(p Phase, step int) ([]sample, error) {
 	var out []sample
 	augment := dataset.Augment{Jitter: f.options.ColorJitter && !f.options.CachedLatents, Flip: f.options.HorizontalFlip}
-	add := func(set *dataset.Set, index int, weight float64, prompt func(*dataset.Picture, int) string) {
+	add := func(set *dataset.Set, index int, picture *dataset.Picture, weight float64, prompt func(*dataset.Picture, int) string) {
 		j := len(out)
-		s := sample{set: set, index: index, weight: weight, picture: &set.Pictures[index]}
+		s := sample{set: set, index: index, weight: weight, picture: picture}
 		s.prompt = prompt(s.picture, j)
 		s.look = s.picture.View(augment, f.src.at(p, streamFlip, step, j), f.src.at(p, streamJitter, step, j))
-		s.key = view{set, index, s.look.Flipped}
+		s.key = view{set, index, s.look.Flipped, picture.Size()}
 		out = append(out, s)
 	}
 	prior := f.class != nil && p == Tuning
@@ -107,20 +112,25 @@ func (f *feed) samples(p Phase, step int) []sample {
 		share = 2
 	}
 	for _, i := range f.order.at(p, step) {
-		add(f.data, i, share, func(pic *dataset.Picture, j int) string {
+		add(f.data, i, &f.data.Pictures[i], share, func(pic *dataset.Picture, j int) string {
 			return f.captions.prompt(pic, f.src.at(p, streamCaption, step, j).IntN)
 		})
 	}
 	if prior {
 		size := out[0].picture.Size()
 		for _, i := range f.classOrder.at(p, step) {
-			if f.class.Pictures[i].Size() != size {
-				continue // another bucket than this batch's
+			picture := &f.class.Pictures[i]
+			if picture.Size() != size { // another bucket than this batch's
+				fitted, err := picture.At(size)
+				if err != nil {
+					return nil, fmt.Errorf("class picture %s: %w", picture.Name, err)
+				}
+				picture = &fitted
 			}
-			add(f.class, i, share*f.options.PriorLossWeight, func(*dataset.Picture, int) string { return f.options.ClassPrompt })
+			add(f.class, i, picture, share*f.options.PriorLossWeight, func(*dataset.Picture, int) string { return f.options.ClassPrompt })
 		}
 	}
-	return out
+	return out, nil
 }
 
 // timesteps draws a step's timesteps: all of the noise levels in the inversion,

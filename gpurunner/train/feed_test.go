@@ -40,6 +40,15 @@ func (x *tiny) feed(o Options, set *dataset.Set) (*feed, func()) {
 	return f, f.release
 }
 
+func samplesOf(t *testing.T, f *feed, p Phase, step int) []sample {
+	t.Helper()
+	s, err := f.samples(p, step)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // prompts are the prompts of the first steps.
 func (x *tiny) prompts(steps int, change func(o *Options)) []string {
 	o := x.options()
@@ -48,7 +57,7 @@ func (x *tiny) prompts(steps int, change func(o *Options)) []string {
 	defer release()
 	var out []string
 	for step := range steps {
-		for _, s := range f.samples(Tuning, step) {
+		for _, s := range samplesOf(x.t, f, Tuning, step) {
 			out = append(out, s.prompt)
 		}
 	}
@@ -110,7 +119,7 @@ func TestViews(t *testing.T) {
 		f, release := x.feed(o, nil)
 		defer release()
 		for step := range 100 {
-			for _, s := range f.samples(Tuning, step) {
+			for _, s := range samplesOf(t, f, Tuning, step) {
 				pic := s.look.Image
 				if s.look.Flipped {
 					flipped++
@@ -203,7 +212,7 @@ func TestMasks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if has := b.Mask != nil; has != (f.samples(Tuning, step)[0].index != 1) {
+		if has := b.Mask != nil; has != (samplesOf(t, f, Tuning, step)[0].index != 1) {
 			t.Errorf("step %d: mask %v", step, has)
 		}
 		if b.Mask != nil {
@@ -260,18 +269,35 @@ func TestPriorPreservation(t *testing.T) {
 	o.TrainBatchSize, o.ClassData, o.ClassPrompt, o.PriorLossWeight = 2, "class.zip", "a photo of a disc", 0.5
 	f, release := x.feed(o, nil)
 	defer release()
-	s := f.samples(Tuning, 0)
+	s := samplesOf(t, f, Tuning, 0)
 	if len(s) != 4 || s[2].prompt != "a photo of a disc" || s[3].set != f.class || s[0].set != f.data {
 		t.Fatalf("a batch of %d", len(s))
 	}
 	if s[0].weight != 2 || s[2].weight != 1 {
 		t.Errorf("weights %v and %v; each half is to count as its own mean, the class's by prior_loss_weight", s[0].weight, s[2].weight)
 	}
-	if n := len(f.samples(Inversion, 0)); n != 2 {
+	if n := len(samplesOf(t, f, Inversion, 0)); n != 2 {
 		t.Errorf("%d pictures in the inversion, which the class has no part in", n)
 	}
 	job := x.job(o)
 	job.Class = f.class
+	x.run(job)
+
+	// With pictures of another bucket every batch still has its class pictures.
+	wide := shapes(2, o.Resolution, false)
+	for i := range wide.Pictures {
+		wide.Pictures[i].Image = imageops.New(48, 24)
+	}
+	g, releaseWide := x.feed(o, wide)
+	defer releaseWide()
+	for step := range 3 {
+		s := samplesOf(t, g, Tuning, step)
+		if len(s) != 4 || s[2].set != g.class || s[2].picture.Size() != (dataset.Size{W: 48, H: 24}) || s[2].look.Image.Width != 48 {
+			t.Fatalf("step %d: %d pictures, the class's of %v", step, len(s), s[len(s)-1].picture.Size())
+		}
+	}
+	job = x.job(o)
+	job.Data, job.Class, job.Options.CachedLatents = wide, g.class, true
 	x.run(job)
 }
 

@@ -26,7 +26,7 @@ func (r *run) validate(ctx context.Context) error {
 	for i := range f.data.Pictures {
 		p := &f.data.Pictures[i]
 		for k, level := range heldOutLevels {
-			s := sample{set: f.data, index: i, picture: p, weight: 1, key: view{f.data, i, false}}
+			s := sample{set: f.data, index: i, picture: p, weight: 1, key: view{f.data, i, false, p.Size()}}
 			s.look.Image, s.look.Mask = p.Image, p.Mask
 			s.prompt = f.captions.prompt(p, func(int) int { return 0 })
 			b, err := f.assemble(ctx, validation, i*len(heldOutLevels)+k, []sample{s}, []int{int(level * float64(total))})

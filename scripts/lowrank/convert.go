@@ -25,7 +25,7 @@ gets one of three:
   cloneofsimo  the original's, which Replicate's models of 2023 read
   diffusers    diffusers 0.25 and later: pipe.load_lora_weights("OUT"); the concept's words lie in the file too, but
                diffusers does not read them from it
-  kohya        AUTOMATIC1111, ComfyUI; the concept's words are bundled
+  kohya        AUTOMATIC1111, ComfyUI; the concept's words are bundled (diffusers reads it where there are none)
 
 The base model is recognised by shapes: SD 1, SD 2, SDXL, or the one of --base. Keys that belong to no layer of it are
 listed and left behind; so are the file's metadata.`,

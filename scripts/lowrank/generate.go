@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -102,7 +103,7 @@ func draw(cmd *cobra.Command, prompt string, f *drawFlags) error {
 	if err != nil {
 		return err
 	}
-	concepts, err := mountFiles(m, f)
+	concepts, err := mountFiles(m, f, messages)
 	if err != nil {
 		return err
 	}
@@ -218,7 +219,7 @@ func readPicture(path string) (*imageops.Picture, error) {
 }
 
 // mountFiles mounts the files of --lora.
-func mountFiles(m *diffusion.Model, f *drawFlags) (*generate.Concepts, error) {
+func mountFiles(m *diffusion.Model, f *drawFlags, messages io.Writer) (*generate.Concepts, error) {
 	scales, err := parseScales(f.loraScales, len(f.loras))
 	if err != nil {
 		return nil, err
@@ -229,6 +230,9 @@ func mountFiles(m *diffusion.Model, f *drawFlags) (*generate.Concepts, error) {
 		set, err := lora.Open(path, layers)
 		if err != nil {
 			return nil, err
+		}
+		if note := set.UnusedNote(); note != "" {
+			fmt.Fprintf(messages, "lowrank: %s: %s\n", path, note)
 		}
 		mounts = append(mounts, lora.Mount{Set: set, Scale: float32(scales[i])})
 	}
