@@ -124,6 +124,11 @@ func runTrain(cmd *cobra.Command, pictures string, f *trainFlags) (err error) {
 	if f.checkpoint == "" {
 		f.checkpoint = f.out + ".checkpoint"
 	}
+	for _, file := range []string{f.out, f.checkpoint} {
+		if err := writable(filepath.Dir(file)); err != nil { // not after hours of training
+			return err
+		}
+	}
 	b, err := openBase(f.base)
 	if err != nil {
 		return err
@@ -193,6 +198,15 @@ func runTrain(cmd *cobra.Command, pictures string, f *trainFlags) (err error) {
 	fmt.Fprintf(messages, ", %.2f GiB of memory at the peak\n", float64(pool.Device.Stats().Peak)/(1<<30))
 	fmt.Fprintln(cmd.OutOrStdout(), f.out)
 	return ignoreMissing(os.Remove(f.checkpoint))
+}
+
+// writable says what keeps files from being made in a folder.
+func writable(dir string) error {
+	f, err := os.CreateTemp(dir, ".lowrank-*")
+	if err != nil {
+		return fmt.Errorf("the folder %s cannot be written to: %w", dir, err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 func closeAll(bars map[train.Phase]*progress) {
