@@ -33,9 +33,11 @@
 //
 // # How it is tested
 //
-// Most tests ask the handler as a browser without JavaScript does. Under LOWRANK_REQUIRE=browser the pages are
-// driven in a real Chromium, with axe-core (scripts/axe/fetch) and, once, over the real `lowrank serve`;
-// -screens DIR keeps pictures of the pages, those in docs/screens.
+// Most tests ask the handler as a browser without JavaScript does. scripts/browser/run drives the pages in a real
+// Chromium, with axe-core, over a test service and, once, over the real `lowrank serve`; TestBrowserStates has every
+// page and state arrive in pieces, so that what moves is seen. It also runs the API tab's code with the clients that
+// the code names. -screens DIR keeps pictures of the pages, those in docs/screens. functions/gateway takes the pages
+// through Lambda's events.
 //
 // # What it is not
 //

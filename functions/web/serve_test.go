@@ -108,15 +108,49 @@ func TestBrowserServe(t *testing.T) {
 	small.follow(".card h2 a")
 	small.settled("a training's page on a phone", 0)
 	small.axe("a training's page on a phone")
+	p.to("/examples")
+	p.until("the sheets of five concepts are there", `(() => { const sheets = [...document.querySelectorAll(".shelf .sheet img")]; sheets.forEach((i) => { i.loading = "eager" }); return sheets.length >= 5 && sheets.every((i) => i.complete && i.naturalWidth > 0) })()`)
+	p.follow(".shown .primary") // one click tries it
+	p.follow(".tries a")        // one more combines two
+	p.click("form.inputs button[type=submit]")
+	p.until("it is drawn", `document.querySelector("[data-panel]")?.dataset.status === "succeeded" && [...document.querySelectorAll(".pictures img")].every((i) => i.complete && i.naturalWidth > 0)`)
+	if got := eval[int](p, `document.querySelectorAll(".chosen li").length`); got != 2 {
+		t.Errorf("%d concepts were combined", got)
+	}
 	if *screens == "" {
 		return
 	}
 
+	p.to("/replicate/lora")
+	p.fill("#in-prompt", "a frog")
+	p.fill("[name=image]", "https://127.0.0.1/frog.png")
+	p.click("form.inputs button[type=submit]")
+	p.until("it has failed", `document.querySelector("[data-panel]")?.dataset.status === "failed"`)
+	p.shot("failed")
+	p.to("/replicate/lora-training")
+	p.attach("#in-instance_data", zipFile)
+	p.click("form.inputs button[type=submit]")
+	p.until("its loss is drawn", `document.querySelector(".chart .smooth")`)
+	p.click("[data-part=cancel] button")
+	p.until("it is canceled", `document.querySelector("[data-panel]").dataset.status === "canceled"`)
+	p.shot("canceled")
 	p.to("/predictions")
 	p.shot("predictions")
+	p.click(".trash")
+	p.until("the question", `document.querySelector("dialog[open]")`)
+	p.shot("delete")
+	p.to("/predictions?q=nothing")
+	p.shot("empty")
 	p.to("/replicate/lora/api")
-	p.shot("api")
+	for _, language := range []string{"curl", "python", "node", "go"} {
+		p.click("label[for=lang-" + language + "]")
+		p.shot("api-" + language)
+	}
+	p.to("/replicate/lora/versions")
+	p.shot("versions")
 	p.to("/replicate/lora-advanced-training")
+	eval[bool](p, `(document.querySelectorAll("details.group").forEach((d, i) => { d.open = i < 2 }), true)`)
+	p.shot("advanced")
 	p.fill("#in-lora_rank", "999")
 	p.fill("#in-max_train_steps_ti", "0")
 	p.click("form.inputs button[type=submit]")
@@ -124,12 +158,12 @@ func TestBrowserServe(t *testing.T) {
 	p.shot("wrong")
 	p.to("/nothing")
 	p.shot("missing")
-	for name, l := range map[string]look{"dark": {width: 1280, height: 860, dark: true}, "phone": {width: 320, height: 1100}} {
+	for name, l := range map[string]look{"dark": {width: 1280, height: 860, dark: true}, "phone": {width: 320, height: 1100}, "tablet": {width: 768, height: 1024}} {
 		other := open(t, browser, url, l, nil)
 		other.signIn(token)
 		other.to("/")
 		other.shot("start-" + name)
-		if !l.dark {
+		if l.width == phone.width {
 			other.to("/replicate/lora?with=neon-sign&with=lowie")
 			other.shot("draw-" + name)
 		}

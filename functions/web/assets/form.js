@@ -111,18 +111,17 @@ const button = form.querySelector("button[type=submit]");
 form.addEventListener("submit", async (e) => {
   e.preventDefault();
   if (!button || button.disabled) return;
-  const label = button.firstElementChild.textContent;
   button.disabled = true;
   whole("");
   try {
-    button.firstElementChild.textContent = uploading() ? "Uploading…" : "Sending…";
+    button.dataset.busy = uploading() ? "Uploading…" : "Sending…";
     await uploading();
     await run();
   } catch {
     whole("The server could not be reached. Look under Predictions whether it was taken before you try again.");
   } finally {
     button.disabled = false;
-    button.firstElementChild.textContent = label;
+    delete button.dataset.busy;
   }
 });
 
