@@ -145,6 +145,7 @@ func TestSamples(t *testing.T) {
 		{"prediction-canceled", "prediction", canceled.View("")},
 		{"training-succeeded", "prediction", training.View("Using seed: 7\n100%")},
 		{"webhook-start", "prediction", shown.View("")},
+		{"webhook-logs", "prediction", shown.View("Using seed: 7\n")},
 		{"webhook-output", "prediction", drawn.OutputView("Using seed: 7\n100%")},
 		{"webhook-completed", "prediction", drawn.View("Using seed: 7\n100%")},
 		{"version", "version", version},
