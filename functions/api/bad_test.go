@@ -63,6 +63,7 @@ func TestBadRequests(t *testing.T) {
 		{"ErrLoraURL", "POST", "/v1/predictions", lora(m{"lora_urls": "x|y"}), 422, "lora_urls"},
 		{"ErrWebhook", "POST", "/v1/predictions", m{"version": events.AnnouncedLoraID, "input": m{}, "webhook": "not a url"}, 422, "webhook"},
 		{"ErrWebhookScheme", "POST", "/v1/predictions", m{"version": events.AnnouncedLoraID, "input": m{}, "webhook": "data:,x"}, 422, "webhook"},
+		{"ErrWebhookUser", "POST", "/v1/predictions", m{"version": events.AnnouncedLoraID, "input": m{}, "webhook": "https://me:" + secret + "@x.invalid/"}, 422, "user name"},
 		{"ErrWebhookType", "POST", "/v1/predictions", m{"version": events.AnnouncedLoraID, "input": m{}, "webhook": 5}, 422, "webhook"},
 		{"ErrFilter", "POST", "/v1/predictions", m{"version": events.AnnouncedLoraID, "input": m{}, "webhook": "https://x.invalid", "webhook_events_filter": []string{"sometimes"}}, 422, "webhook_events_filter"},
 		{"ErrFilterType", "POST", "/v1/predictions", m{"version": events.AnnouncedLoraID, "input": m{}, "webhook_events_filter": "start"}, 422, "webhook_events_filter"},

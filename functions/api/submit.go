@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"slices"
 
 	"github.com/lowrank/lowrank/events"
@@ -188,6 +189,10 @@ func readWebhook(o map[string]any) (*events.Webhook, error) {
 	}
 	if !events.ValidWebhookURL(address) {
 		return nil, events.Invalid("format", name, "Does not match format 'uri'")
+	}
+	if u, err := url.Parse(address); err != nil || u.User != nil {
+		// It is said now, for no receiver would ever be told: see infra/fetch.
+		return nil, events.Invalid("format", name, "The URL holds a user name or password; check the signature instead, or put a secret into its path")
 	}
 	return &events.Webhook{URL: address, Events: filter}, nil
 }
