@@ -21,6 +21,7 @@ import (
 	"github.com/lowrank/lowrank/functions/ingest"
 	"github.com/lowrank/lowrank/functions/notify"
 	"github.com/lowrank/lowrank/functions/sweep"
+	"github.com/lowrank/lowrank/functions/web"
 	"github.com/lowrank/lowrank/gpurunner/worker"
 	"github.com/lowrank/lowrank/infra"
 	"github.com/lowrank/lowrank/infra/local"
@@ -93,7 +94,8 @@ func serveNoop(ctx context.Context, store *local.Store, dir string) error {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: api.New(api.Config{Ports: ports, Catalogue: catalogue, Stream: true, Log: quiet})}
+	handler := api.New(api.Config{Ports: ports, Catalogue: catalogue, Stream: true, Log: quiet})
+	server := &http.Server{Handler: web.New(web.Config{Ports: ports, Catalogue: catalogue, API: handler, Log: quiet})}
 	go func() {
 		<-ctx.Done()
 		server.Close()
