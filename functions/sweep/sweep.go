@@ -53,10 +53,21 @@ func (s *Sweeper) Due(ctx context.Context) error {
 func (s *Sweeper) Rest(ctx context.Context) error {
 	var errs []error
 	for _, q := range []string{infra.PredictionQueue, infra.TrainingQueue} {
-		errs = append(errs, s.jobs.DeadLetters(ctx, q))
+		errs = append(errs, s.queue(ctx, q))
 	}
 	_, err := s.reg.ExpireUploads(ctx, s.ports.Blobs, s.ports.Clock.Now(), s.ttl, s.ended)
 	return errors.Join(append(errs, err)...)
+}
+
+// queue looks at a queue's dead letters, if it has any. That it asks for the depth each time has a use of
+// its own: alarms start runners by what SQS tells of depths, and SQS tells nothing of a queue that no one
+// has used for six hours, nor for a quarter of an hour after that.
+func (s *Sweeper) queue(ctx context.Context, name string) error {
+	d, err := s.ports.Queues.Queue(name).Depth(ctx)
+	if err != nil || d.Dead == 0 {
+		return err
+	}
+	return s.jobs.DeadLetters(ctx, name)
 }
 
 // ended reports whether a job has ended or is gone.

@@ -1,6 +1,7 @@
 package sweep_test
 
 import (
+	"context"
 	"log/slog"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/functions/api/apitest"
 	"github.com/lowrank/lowrank/functions/sweep"
+	"github.com/lowrank/lowrank/infra"
 )
 
 type m = map[string]any
@@ -81,5 +83,41 @@ func TestOutputsStay(t *testing.T) {
 	}
 	if a := c.Do("GET", p.Output.([]any)[0].(string), nil); a.Status != 200 {
 		t.Errorf("got %d", a.Status)
+	}
+}
+
+// counted counts who asks how deep a queue is.
+type counted struct {
+	infra.Queues
+	asked map[string]int
+}
+
+type countedQueue struct {
+	infra.Queue
+	ask func()
+}
+
+func (c counted) Queue(name string) infra.Queue {
+	return countedQueue{c.Queues.Queue(name), func() { c.asked[name]++ }}
+}
+
+func (q countedQueue) Depth(ctx context.Context) (infra.Depth, error) {
+	q.ask()
+	return q.Queue.Depth(ctx)
+}
+
+// TestQueuesAreAsked holds that every sweep asks both queues of jobs for their depth, which keeps SQS
+// telling it to the alarms that start runners.
+func TestQueuesAreAsked(t *testing.T) {
+	s, _, _ := start(t)
+	asked := map[string]int{}
+	s.Ports.Queues = counted{s.Ports.Queues, asked}
+	if err := sweep.New(s.Ports, 0, quiet).Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{infra.PredictionQueue, infra.TrainingQueue} {
+		if asked[name] != 1 {
+			t.Errorf("the queue %s was asked %d times, want once", name, asked[name])
+		}
 	}
 }

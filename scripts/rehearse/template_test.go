@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -93,6 +95,89 @@ func TestPolicies(t *testing.T) {
 			if action != "" && !strings.HasPrefix(statement, "Deny") {
 				t.Errorf("%s allows %s", path, action)
 			}
+		}
+	}
+}
+
+// TestEventSources: a queue hides a message from others for six times as long as the
+// function that reads it may take, as Lambda asks for, and no function reads by an
+// event of its own, for which SAM adds a policy on every queue or table there is.
+func TestEventSources(t *testing.T) {
+	text := read(t, "template.yaml")
+	if m := regexp.MustCompile(`Type: (SQS|DynamoDB)\b[^:]`).FindString(text); m != "" {
+		t.Errorf("template.yaml has an event with %q; an AWS::Lambda::EventSourceMapping needs no policy on everything", m)
+	}
+	number := func(pattern, text string) int {
+		m := regexp.MustCompile(pattern).FindStringSubmatch(text)
+		if m == nil {
+			t.Fatalf("template.yaml has no %s where it is looked for", pattern)
+		}
+		n, err := strconv.Atoi(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	timeout := number(`(?s)Globals:.*?Timeout: (\d+)`, text)
+	for _, name := range []string{"Objects", "Webhooks"} {
+		if !strings.Contains(text, "EventSourceArn: !GetAtt "+name+".Arn") {
+			t.Errorf("no function reads %s", name)
+		}
+		_, queue, _ := strings.Cut(text, "\n  "+name+":\n")
+		if hidden := number(`VisibilityTimeout: (\d+)`, queue); hidden < 6*timeout {
+			t.Errorf("%s hides messages for %d s, its function may take %d", name, hidden, timeout)
+		}
+	}
+}
+
+// TestScaling: runners go only when no job waits and none is in flight. The alarm acts
+// once a minute for as long as it lasts: without the first half it would send back
+// each runner that is on its way to the first job after a pause.
+func TestScaling(t *testing.T) {
+	text := read(t, "infra/runners.yaml")
+	for _, kind := range []string{"Prediction", "Training"} {
+		_, alarm, _ := strings.Cut(text, "\n  "+kind+"sDone:")
+		alarm, _, _ = strings.Cut(alarm, kind+"Least]")
+		queue := "Dimensions: [{Name: QueueName, Value: !Ref " + kind + "Queue}]"
+		for _, want := range []string{
+			`"waiting + FILL(running, 0)"`, "MetricName: ApproximateNumberOfMessagesVisible, " + queue, "MetricName: ApproximateNumberOfMessagesNotVisible, " + queue,
+			"Threshold: 1\n", "ComparisonOperator: LessThanThreshold\n",
+		} {
+			if !strings.Contains(alarm, want) {
+				t.Errorf("%ssDone lacks %s", kind, want)
+			}
+		}
+	}
+}
+
+// TestCommands: what docs/aws.md tells people to type are parameters, outputs and
+// files that there are.
+func TestCommands(t *testing.T) {
+	text := read(t, "docs/aws.md")
+	parameters, outputs, _ := strings.Cut(read(t, "template.yaml")+read(t, "infra/consumer.yaml"), "\nOutputs:\n")
+	find := func(pattern string) (names []string) {
+		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+			names = append(names, m[1])
+		}
+		if len(names) < 2 {
+			t.Errorf("docs/aws.md has %d times %s", len(names), pattern)
+		}
+		return names
+	}
+	_, consumer, _ := strings.Cut(outputs, "\nParameters:\n")
+	for _, name := range append(find(`\b([A-Z][a-z]\w+)=[^=]`), find(`(?m)^\| ([A-Z][a-z]\w+)`)...) {
+		if !strings.Contains(parameters+consumer, "\n  "+name+":") {
+			t.Errorf("there is no parameter %s", name)
+		}
+	}
+	for _, name := range find(`(?:OutputKey==\'|the outputs? )(\w+)`) {
+		if !strings.Contains("\n"+outputs, "\n  "+name+": {") {
+			t.Errorf("there is no output %s", name)
+		}
+	}
+	for _, path := range find(`(?m)(?:file |^)((?:infra/|scripts/|template\.)\S+)`) {
+		if _, err := os.Stat(filepath.Join("../..", path)); err != nil {
+			t.Error(err)
 		}
 	}
 }
