@@ -15,11 +15,11 @@ import (
 	"github.com/lowrank/lowrank/infra"
 )
 
-// consumerStack is the example of a user's own stack: infra/consumer.yaml.
+// consumerStack is the example of a user's own stack in docs/aws.md: infra/consumer.yaml.
 const consumerStack = "listener"
 
 func (r *rehearsal) deployConsumer(ctx context.Context) error {
-	err := r.stack.deploy(ctx, consumerStack, "infra/consumer.yaml", "Bus="+r.stack.Outputs["BusName"], "Architecture="+architecture(), "ForcePathStyle=true")
+	err := r.stack.deploy(ctx, "infra/consumer.yaml", "", "Architecture="+architecture(), "ForcePathStyle=true")
 	if err == nil {
 		r.say("deployed a stack that listens to the bus")
 	}

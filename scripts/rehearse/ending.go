@@ -30,7 +30,7 @@ func (r *rehearsal) endings(ctx context.Context, withClients bool) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.poison(ctx) })
 	group.Go(func() error {
-		if r.made != nil {
+		if r.made != nil && r.served != nil {
 			if err := r.compare(ctx); err != nil {
 				return err
 			}

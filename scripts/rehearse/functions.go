@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/lowrank/lowrank/infra/aws/emulator"
@@ -19,12 +18,15 @@ import (
 // maxZip is the limit of a function's zip, in bytes.
 const maxZip = 15 << 20
 
-// starts is how often a function is started to measure it.
-const starts = 5
+// maxStart is the limit of the time from a function's start until it asks for its
+// first event. The best of several starts counts: a busy machine only adds to it.
+const maxStart = 100 * time.Millisecond
 
-// functions measures every function: the size of its zip, which has a limit, and
-// the time from its process's start until it asks for its first event, which is
-// only told: it depends on the machine.
+// A function is started at least minStarts times to measure it, and until one start
+// was quick enough or maxStarts were not.
+const minStarts, maxStarts = 5, 40
+
+// functions measures every function: the size of its zip and how long it takes to start.
 func (r *rehearsal) functions(ctx context.Context) error {
 	binaries, err := filepath.Glob(filepath.Join(r.stack.root, "bin", "functions", "*", "bootstrap"))
 	if err != nil || len(binaries) == 0 {
@@ -40,18 +42,20 @@ func (r *rehearsal) functions(ctx context.Context) error {
 		if size > maxZip {
 			return fmt.Errorf("the zip of function %s has %d bytes, the limit is %d", name, size, maxZip)
 		}
-		var took []time.Duration
-		for range starts {
+		best := time.Hour
+		for n := 0; n < minStarts || best > maxStart && n < maxStarts; n++ {
 			d, err := start(ctx, path)
 			if err != nil {
 				return fmt.Errorf("function %s: %w", name, err)
 			}
-			took = append(took, d)
+			best = min(best, d)
 		}
-		slices.Sort(took)
-		largest, slowest = max(largest, size), max(slowest, took[starts/2])
+		if best > maxStart {
+			return fmt.Errorf("function %s starts in %v at best, the limit is %v", name, best, maxStart)
+		}
+		largest, slowest = max(largest, size), max(slowest, best)
 	}
-	r.say("%d functions: the largest zip has %.1f MB, the slowest starts in %d ms (median of %d)", len(binaries), float64(largest)/1e6, slowest.Milliseconds(), starts)
+	r.say("%d functions: the largest zip has %.1f MB, the slowest starts in %d ms", len(binaries), float64(largest)/1e6, slowest.Milliseconds())
 	return nil
 }
 

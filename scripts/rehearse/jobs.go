@@ -94,18 +94,48 @@ func (r *rehearsal) jobs(ctx context.Context) error {
 	return nil
 }
 
-// compare does the same jobs on `lowrank serve`, which must make the same bytes.
-func (r *rehearsal) compare(ctx context.Context) error {
+// served is what `lowrank serve` made: SHA-256 of the weights and of the pictures.
+type served struct {
+	sums []string
+	err  error
+}
+
+// startServing begins to do the same jobs on `lowrank serve`, while the stack is deployed.
+func (r *rehearsal) startServing(ctx context.Context) error {
 	zip, err := samples.Zip(samples.NeonSign)
 	if err != nil {
 		return err
 	}
-	weights, pictures, err := r.serve(ctx, zip)
-	if err != nil {
-		return fmt.Errorf("lowrank serve: %w", err)
+	r.served = make(chan served, 1)
+	go func() {
+		weights, pictures, err := r.serve(ctx, zip)
+		r.served <- served{append([]string{weights}, pictures...), err}
+	}()
+	return nil
+}
+
+// stopServing ends what startServing began, if nothing has waited for it.
+func (r *rehearsal) stopServing(cancel func()) {
+	cancel()
+	if r.served != nil {
+		<-r.served
 	}
-	if want := append([]string{weights}, pictures...); !slices.Equal(r.made, want) {
-		return fmt.Errorf("weights and pictures here are %v; lowrank serve made %v", r.made, want)
+}
+
+// compare waits for `lowrank serve`, which must make the same bytes.
+func (r *rehearsal) compare(ctx context.Context) error {
+	var got served
+	select {
+	case got = <-r.served:
+		r.served = nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if got.err != nil {
+		return fmt.Errorf("lowrank serve: %w", got.err)
+	}
+	if !slices.Equal(r.made, got.sums) {
+		return fmt.Errorf("weights and pictures here are %v; lowrank serve made %v", r.made, got.sums)
 	}
 	r.say("`lowrank serve` makes the same bytes of weights and pictures")
 	return nil

@@ -27,7 +27,7 @@ func main() {
 	log.SetFlags(0)
 	keep := flag.String("keep", "", "folder to work in, kept (default: a temporary one)")
 	withClients := flag.Bool("clients", false, "run the client scripts against the stack, too")
-	skip := flag.String("skip", "", "steps to leave out, by comma: functions, limits, jobs")
+	skip := flag.String("skip", "", "steps to leave out, by comma: functions, serve, limits, jobs")
 	prebuilt := flag.Bool("prebuilt", false, "take functions and binaries in bin/ as they are")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -56,6 +56,8 @@ type rehearsal struct {
 	dir   string
 	begun time.Time
 	made  []string // SHA-256 of the weights and of the pictures that jobs made; none if it was left out
+
+	served chan served // what `lowrank serve` makes in the meantime
 }
 
 // say tells what was shown, and when.
@@ -113,8 +115,11 @@ func rehearse(ctx context.Context, keep string, prebuilt, withClients bool, skip
 	}
 	defer content.close()
 	r.api = &client{http: authority.client(), url: api.URL}
+	ctx, cancel := context.WithCancel(ctx)
+	defer r.stopServing(cancel)
 	steps := []step{
 		{"functions", r.functions},
+		{"serve", r.startServing},
 		{"deploy", func(ctx context.Context) error { return r.deploy(ctx, api.URL, content.URL) }},
 		{"consumer", r.deployConsumer},
 		{"runners", r.startRunners},

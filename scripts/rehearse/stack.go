@@ -27,10 +27,9 @@ import (
 	awsstack "github.com/lowrank/lowrank/infra/aws/stack"
 )
 
-// stackName is the deployment's; artifacts is the bucket that sam puts code into.
+// stackName is the deployment's in docs/aws.md.
 const (
 	stackName = "lowrank"
-	artifacts = "rehearsal-artifacts"
 	imageName = "/rehearsal/machine-image"
 	// runnerImage is what the agent takes for the runner's binary.
 	runnerImage = emulator.Account + ".dkr.ecr." + emulator.Region + ".amazonaws.com/lowrank:rehearsal"
@@ -55,10 +54,6 @@ func newStack(ctx context.Context, root, dir string, a *authority, emu *emulator
 	sdk.Region, sdk.BaseEndpoint, sdk.HTTPClient = emulator.Region, &emu.URL, a.client()
 	sdk.Credentials = credentials.NewStaticCredentialsProvider(emulator.RootKey, emulator.RootKey, "")
 	s := &stack{root: root, dir: dir, tls: a, emu: emu, sdk: sdk}
-	bucket := s3.NewFromConfig(sdk, func(o *s3.Options) { o.UsePathStyle = true })
-	if _, err := bucket.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String(artifacts)}); err != nil {
-		return nil, err
-	}
 	return s, s.putParameter(ctx, imageName, "ami-00000000")
 }
 
@@ -140,16 +135,43 @@ func (s *stack) allowLoopback(ctx context.Context) error {
 	return s.call(ctx, "lambda", http.MethodPut, path, body, nil, "Content-Type", "application/json")
 }
 
-// sam runs the command line that docs/aws.md tells people to use, against the emulator.
-func (s *stack) sam(ctx context.Context, args ...string) error {
-	cmd := exec.CommandContext(ctx, filepath.Join(s.root, ".cache", "aws", "tools", "bin", "sam"), args...)
+// deploy gives the command that docs/aws.md tells people to deploy a template with,
+// and more parameters. image is what it calls "$IMAGE".
+func (s *stack) deploy(ctx context.Context, template, image string, parameters ...string) error {
+	text, err := os.ReadFile(filepath.Join(s.root, "docs", "aws.md"))
+	if err != nil {
+		return err
+	}
+	command := documented(string(text), "sam deploy --template-file "+template+" ")
+	if !strings.Contains(command, " --parameter-overrides ") {
+		return fmt.Errorf("docs/aws.md does not say how to deploy %s with parameters", template)
+	}
+	cmd := exec.CommandContext(ctx, "bash", "-c", command+" "+strings.Join(parameters, " "))
 	cmd.Dir = s.root
-	cmd.Env = append(s.env(), "SAM_CLI_TELEMETRY=0")
+	tools := filepath.Join(s.root, ".cache", "aws", "tools", "bin")
+	cmd.Env = append(s.env(), "PATH="+tools+string(os.PathListSeparator)+os.Getenv("PATH"), "IMAGE="+image, "SAM_CLI_TELEMETRY=0")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("sam %s: %w\n%s", args[0], err, tail(out, 4000))
+		return fmt.Errorf("%s: %w\n%s", command, err, tail(out, 4000))
 	}
 	return nil
+}
+
+// documented is the command in a text that begins so, with the lines that go on with it.
+func documented(text, begin string) string {
+	_, rest, found := strings.Cut(text, "\n"+begin)
+	command := begin
+	for line := range strings.Lines(rest) {
+		more, goesOn := strings.CutSuffix(strings.TrimRight(line, "\n"), "\\")
+		command += more
+		if !goesOn {
+			break
+		}
+	}
+	if !found {
+		return ""
+	}
+	return command
 }
 
 // lowrank runs our own command line on the stack and returns what it prints.
@@ -183,13 +205,6 @@ func architecture() string {
 		return "arm64"
 	}
 	return "x86_64"
-}
-
-// deploy deploys a template of the checkout with sam.
-func (s *stack) deploy(ctx context.Context, name, template string, parameters ...string) error {
-	args := []string{"deploy", "--template-file", template, "--stack-name", name, "--s3-bucket", artifacts, "--region", emulator.Region,
-		"--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--no-confirm-changeset", "--no-progressbar", "--parameter-overrides"}
-	return s.sam(ctx, append(args, parameters...)...)
 }
 
 // find reads what the stack made.

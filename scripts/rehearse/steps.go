@@ -19,10 +19,10 @@ import (
 // uploadedBase is the base model that the rehearsal adds.
 const uploadedBase = "uploaded"
 
-// deploy deploys template.yaml as it is, and makes a token.
+// deploy deploys template.yaml as it is, as docs/aws.md says, and makes a token.
 func (r *rehearsal) deploy(ctx context.Context, apiURL, contentURL string) error {
 	s := r.stack
-	err := s.deploy(ctx, stackName, "template.yaml", "Architecture="+architecture(), "RunnerImage="+runnerImage, "MachineImage="+imageName,
+	err := s.deploy(ctx, "template.yaml", runnerImage, "Architecture="+architecture(), "MachineImage="+imageName,
 		"PublicUrl="+apiURL, "OutputsUrl="+contentURL, "AlarmEmail=alarms@example.com", "ForcePathStyle=true", "ManageCapacity=false")
 	if err != nil {
 		return err

@@ -180,4 +180,10 @@ func TestCommands(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	// These two the rehearsal gives as they stand there.
+	for _, template := range []string{"template.yaml", "infra/consumer.yaml"} {
+		if c := documented(text, "sam deploy --template-file "+template+" "); !strings.Contains(c, " --resolve-s3 ") || !strings.Contains(c, " --parameter-overrides ") {
+			t.Errorf("no command deploys %s: %q", template, c)
+		}
+	}
 }
