@@ -1,6 +1,7 @@
 package aws_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -53,7 +54,8 @@ func queueArn(name string) string {
 func makeBucket(t *testing.T, root aws.Config, name, queue string) {
 	t.Helper()
 	client := s3.NewFromConfig(root, func(o *s3.Options) { o.UsePathStyle = true })
-	if _, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &name}); err != nil {
+	var ours *s3types.BucketAlreadyOwnedByYou // as with the table
+	if _, err := client.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &name}); err != nil && !errors.As(err, &ours) {
 		t.Fatal(err)
 	}
 	if _, err := client.PutBucketVersioning(t.Context(), &s3.PutBucketVersioningInput{Bucket: &name,
@@ -88,7 +90,8 @@ func makeTable(t *testing.T, root aws.Config, name string) {
 			IndexName: aws.String(ix[0]), KeySchema: keySchema(ix[1], ix[2]), Projection: &ddb.Projection{ProjectionType: ddb.ProjectionTypeKeysOnly},
 		})
 	}
-	if _, err := dynamodb.NewFromConfig(root).CreateTable(t.Context(), in); err != nil {
+	var ours *ddb.ResourceInUseException // the name is no one else's: an answer was lost, and the SDK asked again
+	if _, err := dynamodb.NewFromConfig(root).CreateTable(t.Context(), in); err != nil && !errors.As(err, &ours) {
 		t.Fatal(err)
 	}
 }
