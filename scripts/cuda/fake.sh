@@ -49,7 +49,7 @@ for cu in "$kernels"/*.cu; do
 	cmp -s "$out/$name.cc.new" "$out/$name.cc" || cp "$out/$name.cc.new" "$out/$name.cc"
 	objects+=("$out/$name.o")
 done
-printf '%s' "$families" >"$out/families.inc"
+[ -f "$out/families.inc" ] && [ "$families" = "$(cat "$out/families.inc")"$'\n' ] || printf '%s' "$families" >"$out/families.inc"
 
 pids=()
 for cu in "$kernels"/*.cu; do
@@ -59,7 +59,7 @@ for cu in "$kernels"/*.cu; do
 	if [ ${#pids[@]} -ge 2 ]; then wait "${pids[0]}"; pids=("${pids[@]:1}"); fi
 done
 for cpp in "$source"/*.cpp; do
-	compile "$out/$(basename "$cpp").o" "$cpp" "$cpp"
+	compile "$out/$(basename "$cpp").o" "$cpp" "$cpp" "$out/families.inc"
 	objects+=("$out/$(basename "$cpp").o")
 done
 for p in "${pids[@]}"; do wait "$p"; done

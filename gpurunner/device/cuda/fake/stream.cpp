@@ -1,4 +1,5 @@
 // Streams: queues that run at a synchronisation, so that a missing one shows.
+#include <stdlib.h>
 #include <time.h>
 
 #include <mutex>
@@ -159,6 +160,7 @@ EXPORT CUresult cuGraphInstantiateWithFlags(CUgraphExec* out, CUgraph g, unsigne
 EXPORT CUresult cuGraphLaunch(CUgraphExec g, CUstream s) {
   Call c;
   if (CUresult r = c.ready("cuGraphLaunch")) return r;
+  if (getenv("FAKE_CUDA_NO_GRAPHS")) return CUDA_ERROR_OUT_OF_MEMORY;
   for (Work& w : g->work)
     if (CUresult r = enqueue(s, w)) return r;
   return CUDA_SUCCESS;

@@ -83,6 +83,12 @@ KERNEL(64) no_warp_barrier(float* y, int n) {
   __syncwarp();
   y[threadIdx.x] = v;
 }
+KERNEL(64) stale_shared(float* y, int n) {
+  __shared__ float part[64];
+  if (n) part[threadIdx.x] = (float)n;
+  __syncthreads();
+  y[threadIdx.x] = part[threadIdx.x];
+}
 KERNEL(64) past_end(float* y, int n) { y[threadIdx.x + n] = 1; }
 KERNEL(64) before_start(float* y, int n) { y[-1 - n] = 1; }
 } // namespace
@@ -92,7 +98,7 @@ extern const Named selftest_kernels[];
 const Named selftest_kernels[] = {
     LOWRANK_KERNEL(right) LOWRANK_KERNEL(half_at_barrier) LOWRANK_KERNEL(two_barriers) LOWRANK_KERNEL(lanes_missing)
     LOWRANK_KERNEL(other_operations) LOWRANK_KERNEL(no_wait) LOWRANK_KERNEL(wait) LOWRANK_KERNEL(past_shared)
-    LOWRANK_KERNEL(fresh_shared) LOWRANK_KERNEL(unaligned) LOWRANK_KERNEL(no_barrier) LOWRANK_KERNEL(no_warp_barrier) LOWRANK_KERNEL(past_end) LOWRANK_KERNEL(before_start){nullptr, nullptr}};
+    LOWRANK_KERNEL(fresh_shared) LOWRANK_KERNEL(unaligned) LOWRANK_KERNEL(stale_shared) LOWRANK_KERNEL(no_barrier) LOWRANK_KERNEL(no_warp_barrier) LOWRANK_KERNEL(past_end) LOWRANK_KERNEL(before_start){nullptr, nullptr}};
 } // namespace fake
 
 static int failures;
@@ -151,6 +157,7 @@ static void refused(const char* what, const std::function<CUresult(Session&)>& c
 
 int main() {
   fclose(stderr); // the faults are meant
+  setenv("FAKE_CUDA_SPOIL", "1", 1);
   float host[64];
   {
     Session s;
@@ -176,6 +183,15 @@ int main() {
       cuStreamSynchronize(s.stream);
       cuMemcpyDtoH(host, s.y, sizeof host);
       want((host[4] == 6) == waits, "an asynchronous copy is there when it was waited for, not before");
+    }
+  }
+  {
+    Session s;
+    for (int n : {3, 0}) {
+      s.launch("stale_shared", n);
+      cuStreamSynchronize(s.stream);
+      cuMemcpyDtoH(host, s.y, sizeof host);
+      want(n ? host[5] == 3 : host[5] != host[5], "shared memory that was not written is NaN, what was written is there");
     }
   }
   // A race shows within a few launches, as some thread runs before the one that it counts on.
