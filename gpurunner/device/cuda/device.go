@@ -139,8 +139,15 @@ func (d *Device) fail(err error) {
 	}
 }
 
-// lose keeps a failure after which the driver accepts nothing more.
-func (d *Device) lose(err error) { d.fail(fmt.Errorf("%w (%w)", ErrLost, err)) }
+// lose keeps a failure of the driver, after which it accepts nothing more, unless
+// it wanted memory: a launch may, for what its threads spill, and so may a graph.
+func (d *Device) lose(err error) {
+	if errors.Is(err, device.ErrOutOfMemory) {
+		d.fail(err)
+		return
+	}
+	d.fail(fmt.Errorf("%w (%w)", ErrLost, err))
+}
 
 // Alloc implements device.Memory.
 func (d *Device) Alloc(size int) (device.Buffer, error) {

@@ -78,6 +78,12 @@ func (e *driverError) Error() string {
 	return fmt.Sprintf("cuda: %s: %s (%s, error %d)", e.what, C.GoString(text), C.GoString(name), int(e.code))
 }
 
+// Is makes the driver's running out of memory device.ErrOutOfMemory: it poisons
+// nothing.
+func (e *driverError) Is(target error) bool {
+	return target == device.ErrOutOfMemory && e.code == C.CUDA_ERROR_OUT_OF_MEMORY
+}
+
 func result(what string, r C.CUresult) error {
 	if r == C.CUDA_SUCCESS {
 		return nil

@@ -3,10 +3,13 @@
 package cuda
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
 	"gorgonia.org/cu"
+
+	"github.com/lowrank/lowrank/gpurunner/device"
 )
 
 // queue holds work back for a moment, so that work that came before goes to the
@@ -132,13 +135,22 @@ func (d *Device) send() error {
 	}
 	if c.graph == nil {
 		if err := d.capture(c); err != nil {
-			q.off, q.note = true, fmt.Sprintf("steps are not replayed: %v", err)
+			q.stop(err)
 			return d.issue(q.words, upload)
 		}
 		q.captured++
 	}
-	return d.replay(c)
+	err := d.replay(c)
+	if errors.Is(err, device.ErrOutOfMemory) { // graphs take some of the GPU's
+		d.evict(0)
+		q.stop(err)
+		return d.issue(q.words, upload)
+	}
+	return err
 }
+
+// stop ends replaying for good.
+func (q *queue) stop(why error) { q.off, q.note = true, fmt.Sprintf("steps are not replayed: %v", why) }
 
 // find returns the chunk that equals what waits, or a new one without words.
 func (q *queue) find() *chunk {

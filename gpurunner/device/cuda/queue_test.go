@@ -4,6 +4,7 @@ package cuda
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/lowrank/lowrank/gpurunner/device"
@@ -41,6 +42,38 @@ func TestReplay(t *testing.T) {
 				t.Errorf("%d graphs, %d of %d operations replayed, off: %q", q.captured, q.replayed, q.all, q.note)
 			}
 		})
+	}
+}
+
+// Where the driver has no memory for graphs, the same work is launched one by one.
+func TestErrNoMemoryForGraphs(t *testing.T) {
+	onFake(t)
+	var want []float32
+	for _, refused := range []string{"", "1"} {
+		if refused != "" {
+			t.Setenv("FAKE_CUDA_NO_GRAPHS", refused)
+		}
+		d, err := Open(Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		p := &pair{T: t, random: newRandom(22), sides: [2]device.Device{d, nil}}
+		var got []float32
+		for i := range 4 {
+			d.Step()
+			got = append(got, p.step(d, i)...)
+		}
+		if want == nil {
+			want = got
+		}
+		share, note := d.Replays()
+		if (refused != "") != (share == 0) || (refused != "") != strings.Contains(note, "OUT_OF_MEMORY") {
+			t.Errorf("refused: %q, %.2f of all operations replayed, %q", refused, share, note)
+		}
+		if !slices.Equal(got, want) {
+			t.Error("other numbers without graphs")
+		}
 	}
 }
 
