@@ -11,8 +11,10 @@ later read. No GPU, driver or toolkit is needed.
 """
 
 import argparse
+import concurrent.futures
 import ctypes
 import hashlib
+import os
 import pathlib
 import subprocess
 import sys
@@ -32,6 +34,7 @@ FAMILIES = {
     "elementwise": [75],
     "training": [75],
     "mma_products": [75, 80],
+    "mma_wide": [90],
     "mma_attention": [75, 80],
 }
 # What ptxas makes machine code for. That for 8.6 serves Ada's 8.9 as well.
@@ -131,17 +134,19 @@ def build_ptx(compiler, check):
 
 
 def build_cubins(folder):
-    for family, arch in modules():
-        later = [a for a in FAMILIES[family] if a > arch]
-        for target in CUBINS:
-            if target < arch or any(a <= target for a in later):
-                continue
-            source = KERNELS / "ptx" / f"{family}_{arch}.ptx"
-            out = KERNELS / "cubin" / f"{family}_{target}.cubin"
-            done = subprocess.run([str(folder / "cuda_nvcc/bin/ptxas"), f"--gpu-name=sm_{target}", "--fmad=false", "-v", "-o", str(out), str(source)],
-                                  check=True, capture_output=True, text=True)
-            spills = [line for line in done.stderr.splitlines() if "spill" in line and " 0 bytes spill" not in line]
-            print(f"{out.name}: {out.stat().st_size} bytes" + (f", {len(spills)} kernels spill" if spills else ""))
+    def build(family, arch, target):
+        source = KERNELS / "ptx" / f"{family}_{arch}.ptx"
+        out = KERNELS / "cubin" / f"{family}_{target}.cubin"
+        done = subprocess.run([str(folder / "cuda_nvcc/bin/ptxas"), f"--gpu-name=sm_{target}", "--fmad=false", "-v", "-o", str(out), str(source)],
+                              check=True, capture_output=True, text=True)
+        spills = [line for line in done.stderr.splitlines() if "spill" in line and " 0 bytes spill" not in line]
+        return f"{out.name}: {out.stat().st_size} bytes" + (f", {len(spills)} kernels spill" if spills else "")
+
+    # Each target takes the highest variant that is not above it.
+    work = [(family, max(a for a in archs if a <= target), target) for family, archs in FAMILIES.items() for target in CUBINS if min(archs) <= target]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for line in pool.map(lambda w: build(*w), work):
+            print(line, flush=True)
 
 
 def main():

@@ -17,8 +17,8 @@ mutants=(
 	'norms.cu|squares += (double)p[channels] + off * off * rows|squares += (double)p[channels] - off * off * rows|TestDevice/GroupNorm$'
 	'training.cu|p[i] = s.keep * p[i] - s.rate|p[i] = s.keep * p[i] + s.rate|TestDevice/AdamW$'
 	'elementwise.cu|(d * hidden) * gelu_slope32(gate)|(d + hidden) * gelu_slope32(gate)|TestDevice/GEGLU$'
-	'mma_products.cu|now ^= 1|now ^= 0|TestHalfProducts'
-	'mma_attention.cu|* (dp[j][r] - dot[r / 2]) * scale : 0|* (dp[j][r] + dot[r / 2]) * scale : 0|TestHalfAttention'
+	'mma_products.cuh|now ^= 1|now ^= 0|TestHalfProducts'
+	'mma_attention.cu|(dp[j][r] - dot[r / 2]) * scale : 0|(dp[j][r] + dot[r / 2]) * scale : 0|TestHalfAttention'
 )
 
 survived=0

@@ -62,8 +62,11 @@ func (d *Device) Attention(o device.Matrix, lse device.Array, q, k, v device.Mat
 		size := width(g.Dim, 64, 160, 512)
 		d.launch(fmt.Sprintf("attention_%d", size), grid{ceil(g.TQ, attentionRows), h.heads, ceil(g.Dim, size)}, 128, h.forward(shape(g)...)...)
 	case g.Dim <= widestHead:
-		name := fmt.Sprintf("mma_attention_%v_%d", d.options.Precision, width(g.Dim, tensorHeads...))
-		d.launch(name, grid{ceil(g.TQ, tensorRows), h.heads, 1}, 128, h.forward(append(shape(g), boolean(h.fast()))...)...)
+		if r, ok := d.rounded(&h, h.q, h.k, h.v); ok {
+			d.launch(fmt.Sprintf("mma_attention_%v_%d", d.options.Precision, r.wide), grid{ceil(g.TQ, tensorRows), h.heads, 1}, 128,
+				append(append(append(views(h.o), address(h.lse)), r.at...), shape(g)...)...)
+			d.Release(r.memory)
+		}
 	default:
 		d.wideAttention(&h)
 	}
@@ -82,15 +85,47 @@ func (h *heads) forward(last ...arg) []arg {
 	return append(append(append(views(h.o), address(h.lse)), views(h.q, h.k, h.v)...), last...)
 }
 
-// fast says that every row of every head begins at a multiple of 16 bytes and
-// is a whole number of runs of four.
-func (h *heads) fast() bool {
-	for _, m := range []matrix{h.q, h.k, h.v, h.dO} {
-		if m.p != 0 && (m.p%16 != 0 || m.stride%4 != 0) {
-			return false
-		}
+// rounded are operands of tensor cores' attention: [samples·heads,tokens,wide]
+// halves each, one after the other.
+type rounded struct {
+	wide   int
+	memory *buffer
+	at     []arg
+}
+
+// rounded rounds up to four matrices of tokens, the queries' first, keys' and
+// values' last.
+func (d *Device) rounded(h *heads, sources ...matrix) (r rounded, ok bool) {
+	r.wide = width(h.g.Dim, tensorHeads...)
+	fast := h.g.Dim%4 == 0
+	sizes, total, longest := make([]int, len(sources)), 0, 0
+	for i, s := range sources {
+		sizes[i] = s.rows * h.g.Heads * r.wide
+		total += sizes[i]
+		longest = max(longest, sizes[i])
+		fast = fast && s.p%16 == 0 && s.stride%4 == 0
 	}
-	return h.g.Dim%4 == 0
+	if r.memory = d.temp(max(2*total, 2)); r.memory == nil {
+		return r, false
+	}
+	var args []arg
+	to := r.memory.address
+	for i := range 4 {
+		if i >= len(sources) {
+			args = append(args, address(0), address(0), whole(0), whole(0))
+			continue
+		}
+		tokens := h.g.TQ
+		if i >= len(sources)-2 {
+			tokens = h.g.TK
+		}
+		args = append(args, address(to), address(sources[i].p), whole(sources[i].stride), whole(tokens))
+		r.at = append(r.at, address(to))
+		to += uint64(2 * sizes[i])
+	}
+	d.launch(fmt.Sprintf("mma_heads_%v", d.options.Precision), grid{ceil(longest, 8*256), len(sources), 1}, 256,
+		append(args, whole(h.g.Batch), whole(h.g.Heads), whole(h.g.Dim), whole(r.wide), boolean(fast))...)
+	return r, true
 }
 
 // Scores of a head that is too wide for the tensor cores' kernels lie in memory,
@@ -150,13 +185,17 @@ func (d *Device) AttentionBack(dq, dk, dv, do, o, q, k, v device.Matrix, lse dev
 	d.launch("attention_dots", grid{ceil(g.TQ, 4), h.heads, 1}, 128,
 		append(append([]arg{address(h.dots)}, views(h.dO, h.o)...), whole(g.Heads), whole(g.TQ), whole(g.Dim))...)
 	if d.options.Precision == device.BF16 && g.Dim <= widestHead {
-		size := width(g.Dim, tensorHeads...)
-		last := append(shape(g), boolean(h.fast()))
-		shared := 2 * (tensorRows + tensorStep) * (size + 8) * 2
-		d.launchShared(fmt.Sprintf("mma_attention_back_keys_bf16_%d", size), grid{ceil(g.TK, tensorRows), h.heads, 1}, 128, shared,
-			h.backward(views(h.dk, h.dv), last)...)
-		d.launchShared(fmt.Sprintf("mma_attention_back_queries_bf16_%d", size), grid{ceil(g.TQ, tensorRows), h.heads, 1}, 128, shared,
-			h.backward(views(h.dq), last)...)
+		r, ok := d.rounded(&h, h.dO, h.q, h.k, h.v)
+		if !ok {
+			return
+		}
+		defer d.Release(r.memory)
+		shared := 2*(2*tensorRows+4*tensorStep)*(r.wide+8) + 4*4*tensorStep // see Kept
+		last := append(append(r.at, address(h.lse), address(h.dots)), shape(g)...)
+		d.launchShared(fmt.Sprintf("mma_attention_back_keys_bf16_%d", r.wide), grid{ceil(g.TK, tensorRows), h.heads, 1}, 128, shared,
+			append(views(h.dk, h.dv), last...)...)
+		d.launchShared(fmt.Sprintf("mma_attention_back_queries_bf16_%d", r.wide), grid{ceil(g.TQ, tensorRows), h.heads, 1}, 128, shared,
+			append(views(h.dq), last...)...)
 		return
 	}
 	size := width(g.Dim, 64, 160, 256)

@@ -99,6 +99,30 @@ func TestHalfProducts(t *testing.T) {
 	}
 }
 
+// Hopper has tiles of its own for products that are wide enough.
+func TestHalfWideTiles(t *testing.T) {
+	t.Setenv("FAKE_CUDA_SM", "90")
+	for _, typ := range halfTypes {
+		t.Run(typ.String(), func(t *testing.T) {
+			p := newPair(t, Options{Precision: typ}, "", 9)
+			d := p.sides[0].(*Device)
+			if d.info.Capability < wideArch {
+				t.Skip("this GPU has no wide tiles")
+			}
+			// Of x·Wᵀ and of the gradient of x, columns short of a whole tile.
+			p.halfProducts(typ, 1660, 2552, 16, 4)
+			p.halfProducts(typ, 1660, 16, 2552, 4)
+			p.halfConvolution(typ, device.ConvGeom{N: 1, H: 129, W: 130, C: 8, O: 256, KH: 3, KW: 1, Stride: 1, Top: 1, Bottom: 1})
+			p.halfConvolution(typ, device.ConvGeom{N: 1, H: 129, W: 130, C: 256, O: 8, KH: 1, KW: 3, Stride: 1, Left: 1, Right: 1})
+			for _, kernel := range []string{"linear", "linear_back", "conv", "conv_back"} {
+				if name := fmt.Sprintf("mma_%s_%v_256", kernel, typ); d.library.functions[name] == nil {
+					t.Errorf("%s was not used", name)
+				}
+			}
+		})
+	}
+}
+
 func (p *pair) halfProducts(typ device.DType, m, n, k, rank int) {
 	x, xh := p.halves(typ, m*k)
 	dy, dyh := p.halves(typ, m*n)
@@ -174,28 +198,31 @@ func TestHalfConvolutions(t *testing.T) {
 			{N: 1, H: 6, W: 6, C: 16, O: 9, KH: 2, KW: 1, Stride: 3, Top: 1},
 		} {
 			t.Run(fmt.Sprintf("%v/%d", typ, i), func(t *testing.T) {
-				p := newPair(t, Options{Precision: typ}, "", 7)
-				outs := g.N * g.OutH() * g.OutW()
-				x, xh := p.halves(typ, g.N*g.H*g.W*g.C)
-				dy, dyh := p.halves(typ, outs*g.O)
-				_, wh := p.halves(typ, g.O*g.C*g.KH*g.KW)
-				run := func(x, dy array, w [2]device.Weight) (y, dx, dw array) {
-					y, dx, dw = p.nothing(outs*g.O), p.nothing(len(xh)), p.nothing(len(wh))
-					p.both(func(d device.Device, i int) {
-						d.Conv(y[i], x[i], w[i], g, nil, device.Epilogue{})
-						d.ConvBack(dx[i], dy[i], w[i], g, 0)
-						d.ConvWeightGrad(dw[i], x[i], dy[i], g, 0)
-					})
-					return y, dx, dw
-				}
-				by, bdx, bdw := run(p.floats(absolute(xh)), p.floats(absolute(dyh)), p.frozen(typ, absolute(wh), g.O, g.C, g.KH, g.KW))
-				y, dx, dw := run(x, dy, p.frozen(typ, wh, g.O, g.C, g.KH, g.KW))
-				p.within("y", y, read(t, p.sides[1], by[1]), sumBound)
-				p.within("dx", dx, read(t, p.sides[1], bdx[1]), sumBound)
-				p.within("dw", dw, read(t, p.sides[1], bdw[1]), sumBound)
+				newPair(t, Options{Precision: typ}, "", 7).halfConvolution(typ, g)
 			})
 		}
 	}
+}
+
+func (p *pair) halfConvolution(typ device.DType, g device.ConvGeom) {
+	outs := g.N * g.OutH() * g.OutW()
+	x, xh := p.halves(typ, g.N*g.H*g.W*g.C)
+	dy, dyh := p.halves(typ, outs*g.O)
+	_, wh := p.halves(typ, g.O*g.C*g.KH*g.KW)
+	run := func(x, dy array, w [2]device.Weight) (y, dx, dw array) {
+		y, dx, dw = p.nothing(outs*g.O), p.nothing(len(xh)), p.nothing(len(wh))
+		p.both(func(d device.Device, i int) {
+			d.Conv(y[i], x[i], w[i], g, nil, device.Epilogue{})
+			d.ConvBack(dx[i], dy[i], w[i], g, 0)
+			d.ConvWeightGrad(dw[i], x[i], dy[i], g, 0)
+		})
+		return y, dx, dw
+	}
+	by, bdx, bdw := run(p.floats(absolute(xh)), p.floats(absolute(dyh)), p.frozen(typ, absolute(wh), g.O, g.C, g.KH, g.KW))
+	y, dx, dw := run(x, dy, p.frozen(typ, wh, g.O, g.C, g.KH, g.KW))
+	p.within("y", y, read(p.T, p.sides[1], by[1]), sumBound)
+	p.within("dx", dx, read(p.T, p.sides[1], bdx[1]), sumBound)
+	p.within("dw", dw, read(p.T, p.sides[1], bdw[1]), sumBound)
 }
 
 // Attention's probabilities are rounded to T before they weigh the values, so

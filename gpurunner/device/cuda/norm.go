@@ -14,6 +14,18 @@ func checkNorm(op string, g device.NormGeom) {
 	}
 }
 
+// run is how many elements a thread takes: four where runs of channels lie in
+// aligned memory.
+func run(channels int, at ...uint64) int {
+	n := 4
+	for _, p := range at {
+		if p%16 != 0 || channels%4 != 0 {
+			n = 1
+		}
+	}
+	return n
+}
+
 // GroupNorm implements device.Norms.
 func (d *Device) GroupNorm(y, stats, x, gamma, beta device.Array, g device.NormGeom, silu bool) {
 	const op = "GroupNorm"
@@ -36,8 +48,9 @@ func (d *Device) GroupNorm(y, stats, x, gamma, beta device.Array, g device.NormG
 		address(sums.address), address(xp), whole(g.Pixels), whole(g.C), whole(block))
 	d.launch("norm_merge", grid{g.Groups, g.N, 1}, 128,
 		address(sp), address(sums.address), whole(g.Pixels), whole(g.C), whole(g.Groups), whole(block), whole(blocks), fraction(g.Eps))
-	d.launch("norm_apply", line(size, 256), 256,
-		address(yp), address(xp), address(sp), address(gp), address(bp), whole(g.N), whole(g.Pixels), whole(g.C), whole(g.Groups), boolean(silu))
+	n := run(g.C, yp, xp, gp, bp)
+	d.launch("norm_apply", line(size, 256*n), 256,
+		address(yp), address(xp), address(sp), address(gp), address(bp), whole(g.N), whole(g.Pixels), whole(g.C), whole(g.Groups), boolean(silu), whole(n))
 }
 
 // GroupNormBack implements device.Norms.
@@ -68,9 +81,10 @@ func (d *Device) GroupNormBack(dx, dgamma, dbeta, dy, x, stats, gamma, beta devi
 	d.launch("norm_back_channels", grid{ceil(g.C, 128), g.N, 1}, 128, address(totals), address(sums), whole(g.C), whole(blocks))
 	d.launch("norm_back_groups", grid{g.Groups, g.N, 1}, 128,
 		address(means), address(totals), address(gp), whole(g.Pixels), whole(g.C), whole(g.Groups))
-	d.launch("norm_back_apply", line(size, 256), 256,
+	n := run(g.C, dxp, dyp, xp, gp, bp)
+	d.launch("norm_back_apply", line(size, 256*n), 256,
 		address(dxp), address(dyp), address(xp), address(sp), address(means), address(gp), address(bp),
-		whole(g.N), whole(g.Pixels), whole(g.C), whole(g.Groups), boolean(silu), fraction(acc))
+		whole(g.N), whole(g.Pixels), whole(g.C), whole(g.Groups), boolean(silu), fraction(acc), whole(n))
 	d.addParams(dgp, dbp, totals, g.N, g.C)
 }
 

@@ -15,14 +15,27 @@ type product struct {
 	rows, columns, terms int
 	splits, perSplit     int
 	part                 *buffer // [splits,rows,columns], if there are several
-	edge                 int     // rows and columns of a block
+	tile                 tile
 	fast                 fast
 }
 
+// tile is what a block computes: see products.cu, mma_products.cu and mma_wide.cu.
+type tile struct {
+	rows, columns int
+	name          string // ends the kernel's name
+	shared        int    // bytes of dynamic shared memory
+}
+
+var (
+	smallTile = tile{rows: 64, columns: 64, name: "64"}
+	largeTile = tile{rows: 128, columns: 128, name: "128"} // of large products on tensor cores
+	wideTile  = tile{rows: 128, columns: 256, name: "256", shared: 2 * (128 + 256) * 40 * 2}
+)
+
 const (
-	smallEdge  = 64  // as in products.cu and mma_products.cu
-	largeEdge  = 128 // of large products on tensor cores
-	largeFrom  = 96  // blocks of the large edge
+	largeFrom  = 96  // large tiles
+	wideFrom   = 128 // wide ones: as many as an H100 has multiprocessors, nearly
+	wideArch   = 90  // the first compute capability, ten times, with wide tiles
 	wantBlocks = 192 // enough for large GPUs; a constant, as the cut is part of the bits
 	leastTerms = 256 // of a split
 	mostSplits = 64
@@ -53,14 +66,28 @@ func aligned(bit fast, p uint64, stride, extent, n int) fast {
 // tensorCores says that products run on them.
 func (d *Device) tensorCores() bool { return d.options.Precision != device.F32 }
 
-// split cuts the sum of a product with few elements, by shape alone. large
-// allows the large edge, whose kernels take aligned operands only.
-func (d *Device) split(kernel string, rows, columns, terms int, large bool) (p product, ok bool) {
-	p = product{kernel: kernel, rows: rows, columns: columns, terms: terms, splits: 1, perSplit: terms, edge: smallEdge}
-	if large && d.tensorCores() && ceil(rows, largeEdge)*ceil(columns, largeEdge) >= largeFrom {
-		p.edge = largeEdge
+func (t tile) count(rows, columns int) int { return ceil(rows, t.rows) * ceil(columns, t.columns) }
+
+// largest is the largest tile of which there are enough to go round, and that
+// computes no more outside the product than the next smaller.
+func (d *Device) largest(rows, columns int) tile {
+	switch {
+	case d.info.Capability >= wideArch && wideTile.count(rows, columns) >= wideFrom && ceil(columns, largeTile.columns)%2 == 0:
+		return wideTile
+	case largeTile.count(rows, columns) >= largeFrom:
+		return largeTile
 	}
-	blocks := ceil(rows, p.edge) * ceil(columns, p.edge)
+	return smallTile
+}
+
+// split cuts the sum of a product with few elements, by shape alone. large
+// allows the large tiles, whose kernels take aligned operands only.
+func (d *Device) split(kernel string, rows, columns, terms int, large bool) (p product, ok bool) {
+	p = product{kernel: kernel, rows: rows, columns: columns, terms: terms, splits: 1, perSplit: terms, tile: smallTile}
+	if large && d.tensorCores() {
+		p.tile = d.largest(rows, columns)
+	}
+	blocks := p.tile.count(rows, columns)
 	if s := min(wantBlocks/max(blocks, 1), terms/leastTerms, mostSplits); s > 1 {
 		p.perSplit = ceil(ceil(terms, s), stepTerms) * stepTerms
 		p.splits = ceil(terms, p.perSplit)
@@ -89,8 +116,8 @@ func (d *Device) productArgs(p *product) []arg {
 // run launches a product, and then, where its sum is split, the kernel that adds
 // the parts, which ends with end instead of the product's last.
 func (d *Device) run(p product, reduce string, args, last, end []arg) {
-	g := grid{ceil(p.rows, p.edge), ceil(p.columns, p.edge), p.splits}
-	d.launch(p.kernel, g, 256, append(append(d.productArgs(&p), args...), last...)...)
+	g := grid{ceil(p.rows, p.tile.rows), ceil(p.columns, p.tile.columns), p.splits}
+	d.launchShared(p.kernel, g, 256, p.tile.shared, append(append(d.productArgs(&p), args...), last...)...)
 	if p.part == nil {
 		return
 	}
@@ -102,7 +129,7 @@ func (d *Device) run(p product, reduce string, args, last, end []arg) {
 // weightKernel names the kernel of a product with a frozen weight.
 func (d *Device) weightKernel(p *product, w *weight) {
 	if d.tensorCores() {
-		p.kernel = fmt.Sprintf("mma_%s_%v_%d", p.kernel, w.kind, p.edge)
+		p.kernel = fmt.Sprintf("mma_%s_%v_%s", p.kernel, w.kind, p.tile.name)
 	} else {
 		p.kernel = fmt.Sprintf("%s_%v", p.kernel, w.kind)
 	}

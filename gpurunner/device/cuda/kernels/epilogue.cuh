@@ -45,6 +45,46 @@ __device__ __forceinline__ void store(const Epilogue& e, int m, int n, float v) 
   *y = v;
 }
 
+__device__ OUT_OF_LINE Four activated(int f, Four x) {
+  for (int j = 0; j < 4; j++) x.v[j] = activate(f, x.v[j]);
+  return x;
+}
+__device__ OUT_OF_LINE Four thinned(const int* step, u32 below, float scale, u32 keyLow, u32 keyHigh, u32 stream, u32 micro, u64 i, Four x) {
+  Quad q = philox(keyLow, keyHigh, stream, (u32)*step, micro, (u32)(i / 4));
+  for (int j = 0; j < 4; j++) x.v[j] = q.word[j] >= below ? x.v[j] * scale : 0;
+  return x;
+}
+
+__device__ __forceinline__ bool runs_of_four(const void* p, int stride) { return ((u64)p & 15) == 0 && stride % 4 == 0; }
+
+// in_quads says that every run of four columns that begins at a multiple of four
+// lies in aligned memory, and within the matrix.
+__device__ __forceinline__ bool in_quads(const Epilogue& e) {
+  return e.columns % 4 == 0 && runs_of_four(e.y, e.yStride) && runs_of_four(e.bias, 0) && runs_of_four(e.vector, e.vectorStride) &&
+         runs_of_four(e.residual, e.residualStride);
+}
+
+__device__ __forceinline__ void add_to(Four& x, float f, const float* p) {
+  Four y = load4(p);
+#pragma unroll
+  for (int j = 0; j < 4; j++) x.v[j] += f == 1 ? y.v[j] : f * y.v[j];
+}
+
+// store finishes elements (m, n) … (m, n+3), in the same order and rounding.
+__device__ __forceinline__ void store(const Epilogue& e, int m, int n, Four v) {
+  if (e.alpha != 1)
+    for (int j = 0; j < 4; j++) v.v[j] *= e.alpha;
+  if (e.bias) add_to(v, 1, e.bias + n);
+  if (e.vector) add_to(v, 1, e.vector + (i64)(m / e.perImage) * e.vectorStride + n);
+  if (e.act != IDENTITY) v = activated(e.act, v);
+  const Drop& d = e.drop;
+  if (d.step) v = thinned(d.step, d.below, d.scale, d.keyLow, d.keyHigh, d.stream, d.micro, (u64)m * e.columns + n, v);
+  if (e.residual) add_to(v, 1, e.residual + (i64)m * e.residualStride + n);
+  float* y = e.y + (i64)m * e.yStride + n;
+  if (e.beta != 0) add_to(v, e.beta, y);
+  store16(y, v);
+}
+
 // Gradient stores element (o, tap·C+c) of a convolution's weight gradient at
 // [o,c,tap].
 struct Gradient {
@@ -60,6 +100,9 @@ __device__ __forceinline__ void store(const Gradient& e, int o, int n, float v) 
   *p = v;
 }
 
+__device__ __forceinline__ bool in_quads(const Gradient&) { return false; }
+__device__ __forceinline__ void store(const Gradient&, int, int, Four) {}
+
 // Partial stores a part of a split sum: see reduce_splits.
 struct Partial {
   float* p; // [rows,columns]
@@ -67,3 +110,5 @@ struct Partial {
 };
 
 __device__ __forceinline__ void store(const Partial& e, int m, int n, float v) { e.p[(i64)m * e.columns + n] = v; }
+__device__ __forceinline__ bool in_quads(const Partial& e) { return e.columns % 4 == 0; }
+__device__ __forceinline__ void store(const Partial& e, int m, int n, Four v) { store16(e.p + (i64)m * e.columns + n, v); }

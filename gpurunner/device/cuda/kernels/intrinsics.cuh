@@ -7,11 +7,14 @@
 //   ldmatrix                 four 8×8 tiles of halves from shared memory, by a warp
 //   copy_async, …_wait       16 bytes to shared memory, behind the thread's back
 //   exp2_fast                2^x to about two units in the last place
-//   load4                    16 aligned bytes of global memory
+//   load4, store16           16 aligned bytes of global memory
 #pragma once
 
-struct Four {
+struct __align__(16) Four {
   float v[4];
+};
+struct __align__(16) Sixteen {
+  u32 v[4];
 };
 
 #ifdef LOWRANK_HOST
@@ -134,6 +137,13 @@ inline Four load4(const float* p) {
   return f;
 }
 
+template <class S>
+inline void store16(void* p, const S& s) {
+  static_assert(sizeof s == 16, "16 bytes");
+  fake::aligned(p, 16, "store16");
+  memcpy(p, &s, 16);
+}
+
 #else
 
 __device__ __forceinline__ float f16_to_f32(u16 h) {
@@ -170,6 +180,11 @@ __device__ __forceinline__ Four load4(const float* p) {
   Four f;
   asm volatile("ld.global.v4.f32 {%0,%1,%2,%3}, [%4];" : "=f"(f.v[0]), "=f"(f.v[1]), "=f"(f.v[2]), "=f"(f.v[3]) : "l"(__cvta_generic_to_global(p)));
   return f;
+}
+
+template <class S>
+__device__ __forceinline__ void store16(void* p, const S& s) {
+  *(S*)p = s;
 }
 
 #if __CUDA_ARCH__ >= 800
@@ -209,10 +224,6 @@ __device__ __forceinline__ void mma(f16, float (&c)[4], const u32 (&a)[4], const
                : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                : "r"(a[2]), "r"(a[3]), "r"(b[1]));
 }
-
-struct Sixteen {
-  u64 v[2];
-};
 
 __device__ __forceinline__ void copy_async(void* to, const void* from, bool present) {
   Sixteen s = {};

@@ -2,13 +2,66 @@
 // to T, scores, softmax and sums in float32. Forward as Dao, "FlashAttention-2"
 // (arXiv:2307.08691), backward in two passes without atomics.
 //
-// A block of four warps owns 64 rows (queries, or keys in the pass for dk and
-// dv), 16 to a warp. D is the head's size rounded up to what there is a kernel
-// for; the rest is zero.
+// Every block of queries goes over all keys, so the operands are rounded once,
+// by mma_heads, to [samples·heads,tokens,D] in T: D is the head's size rounded up
+// to what there is a kernel for, the rest is zero. A block of four warps owns 64
+// rows (queries, or keys in the pass for dk and dv), 16 to a warp. Tiles of the
+// other axis alternate between two places: while one is multiplied, the next is on
+// its way by asynchronous copies.
 #include "base.cuh"
 
-static const int ROWS = 64;
-static const float LOG2E = 1.44269504f, LN2 = 0.693147181f;
+static const int ROWS = 64, THREADS = 128;
+static const float LOG2E = 1.44269504f;
+
+// Source is a matrix of tokens, [samples·tokens,heads·dim], and where it goes.
+struct Source {
+  u16* to;
+  const float* p;
+  int stride, tokens;
+};
+
+// heads: a thread rounds eight dimensions of a token. Grid: (of the longest source,
+// sources). fast says that rows lie at multiples of 16 bytes and dim is a multiple
+// of 4.
+template <class T>
+__device__ __forceinline__ void heads_of(const Source& s, int samples, int heads, int dim, int wide, bool fast) {
+  i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
+  if (i >= (i64)samples * s.tokens * heads * (wide / 8)) return;
+  Split run = split(i, wide / 8), head = split(run.quotient, heads), token = split(head.quotient, s.tokens);
+  int d = run.rest * 8;
+  const float* p = s.p + head.quotient * s.stride + head.rest * dim + d;
+  float v[8] = {};
+  if (fast) {
+#pragma unroll
+    for (int j = 0; j < 8; j += 4)
+      if (d + j < dim) {
+        Four f = load4(p + j);
+        for (int n = 0; n < 4; n++) v[j + n] = f.v[n];
+      }
+  } else {
+    for (int j = 0; j < 8; j++)
+      if (d + j < dim) v[j] = p[j];
+  }
+  Sixteen out;
+#pragma unroll
+  for (int j = 0; j < 4; j++) out.v[j] = pack(T(), v[2 * j], v[2 * j + 1]);
+  store16(s.to + ((token.quotient * heads + head.rest) * s.tokens + token.rest) * wide + d, out);
+}
+
+#define HEADS(T) \
+  KERNEL(256) mma_heads_##T(u16* to0, const float* p0, int stride0, int tokens0, u16* to1, const float* p1, int stride1, int tokens1, u16* to2, \
+                            const float* p2, int stride2, int tokens2, u16* to3, const float* p3, int stride3, int tokens3, int samples, int heads, \
+                            int dim, int wide, int fast) { \
+    Source s = {to0, p0, stride0, tokens0}; \
+    if (blockIdx.y == 1) s = Source{to1, p1, stride1, tokens1}; \
+    if (blockIdx.y == 2) s = Source{to2, p2, stride2, tokens2}; \
+    if (blockIdx.y == 3) s = Source{to3, p3, stride3, tokens3}; \
+    heads_of<T>(s, samples, heads, dim, wide, fast); \
+  }
+HEADS(f16)
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+HEADS(bf16)
+#endif
 
 // A tile in shared memory: rows of D halves and a skew that keeps ldmatrix free
 // of bank conflicts.
@@ -17,37 +70,24 @@ __device__ __forceinline__ u16* cell(u16* tile, int row, int d) {
   return tile + row * (D + 8) + d;
 }
 
-// View is a head's columns in a matrix of tokens.
+// View is a head: [rows,D].
 struct View {
-  const float* p;
-  int stride, rows, dim;
-  bool fast; // rows lie at multiples of 16 bytes and dim is a multiple of 4
+  const u16* p;
+  int rows;
 };
 
-__device__ __forceinline__ View head(const float* p, int stride, int batch, int rows, int head, int dim, bool fast) {
-  return View{p + (i64)batch * rows * stride + head * dim, stride, rows, dim, fast};
-}
+__device__ __forceinline__ View head(const u16* p, int rows, int wide) { return View{p + (i64)blockIdx.y * rows * wide, rows}; }
 
-// fetch rounds rows [from, from+N) of a view into a tile.
-template <class T, int D, int N>
+// fetch sends rows [from, from+N) of a view on their way into a tile, zeros for
+// those outside.
+template <int D, int N>
 __device__ __forceinline__ void fetch(u16* tile, const View& v, int from) {
-#pragma unroll 4
-  for (int i = threadIdx.x; i < N * (D / 4); i += 128) {
-    int row = i / (D / 4), d = i % (D / 4) * 4;
-    Four f = {};
-    if (from + row < v.rows && d < v.dim) {
-      const float* p = v.p + (i64)(from + row) * v.stride + d;
-      if (v.fast) {
-        f = load4(p);
-      } else {
+  const u16* p = v.p + (i64)from * D;
 #pragma unroll
-        for (int j = 0; j < 4; j++)
-          if (d + j < v.dim) f.v[j] = p[j];
-      }
-    }
-    u32* to = (u32*)cell<D>(tile, row, d);
-    to[0] = pack(T(), f.v[0], f.v[1]);
-    to[1] = pack(T(), f.v[2], f.v[3]);
+  for (int i = threadIdx.x; i < N * (D / 8); i += THREADS) {
+    int row = i / (D / 8);
+    bool present = from + row < v.rows;
+    copy_async(cell<D>(tile, row, i % (D / 8) * 8), present ? p + i * 8 : v.p, present);
   }
 }
 
@@ -139,65 +179,81 @@ __device__ __forceinline__ float across_sum(float x) {
   return x + __shfl_xor_sync(0xffffffffu, x, 2);
 }
 
+// seen says that a query counts a key.
+__device__ __forceinline__ bool seen(int row, int rows, int key, int keys, int causal) { return row < rows && key < keys && (!causal || key <= row); }
+
 // forward: grid (query tiles, samples·heads).
 template <class T, int D>
-__device__ __forceinline__ void forward(float* o, int oStride, float* lse, View q, View k, View v, float scale, int causal) {
-  const int KEYS = 64;
-  __shared__ __align__(16) u16 keys[KEYS * (D + 8)], values[KEYS * (D + 8)];
+__device__ __forceinline__ void forward(float* o, int oStride, float* lse, View q, View k, View v, int dim, float scale, int causal) {
+  const int KEYS = D <= 80 ? 64 : 32;
+  static_assert(2 * KEYS >= ROWS, "the queries pass through the keys' tiles");
+  __shared__ __align__(16) u16 keys[2][KEYS * (D + 8)], values[2][KEYS * (D + 8)];
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, q0 = blockIdx.x * ROWS, mine = q0 + 16 * warp;
   u32 query[D / 16][4];
-  fetch<T, D, ROWS>(keys, q, q0);
+  fetch<D, ROWS>(keys[0], q, q0);
+  copy_async_wait();
   __syncthreads();
 #pragma unroll
-  for (int d = 0; d < D; d += 16) fragmentA<D>(query[d / 16], keys, 16 * warp, d);
+  for (int d = 0; d < D; d += 16) fragmentA<D>(query[d / 16], keys[0], 16 * warp, d);
+  __syncthreads();
   float sum[D / 8][4] = {}, high[2], total[2] = {0, 0};
   const float none = -__uint_as_float(0x7f800000);
   high[0] = high[1] = none;
-  float factor = scale * LOG2E;
-  int last = causal ? least(k.rows, q0 + ROWS) : k.rows;
-  for (int k0 = 0; k0 < last; k0 += KEYS) {
-    __syncthreads();
-    fetch<T, D, KEYS>(keys, k, k0);
-    fetch<T, D, KEYS>(values, v, k0);
-    __syncthreads();
+  float factor = fmaxf(scale * LOG2E, 1e-37f); // not 0, so that what does not count, -inf, stays that
+  int last = causal ? least(k.rows, q0 + ROWS) : k.rows, now = 0;
+  if (last > 0) {
+    fetch<D, KEYS>(keys[0], k, 0);
+    fetch<D, KEYS>(values[0], v, 0);
+  }
+  for (int k0 = 0; k0 < last; k0 += KEYS, now ^= 1) {
+    copy_async_wait();
+    __syncthreads(); // this tile is there, and the one before has been read
+    if (k0 + KEYS < last) {
+      fetch<D, KEYS>(keys[now ^ 1], k, k0 + KEYS);
+      fetch<D, KEYS>(values[now ^ 1], v, k0 + KEYS);
+    }
     float s[KEYS / 8][4] = {};
 #pragma unroll
     for (int d = 0; d < D; d += 16)
 #pragma unroll
       for (int j = 0; j < KEYS; j += 16) {
         u32 w[4];
-        columns<D>(w, keys, j, d);
+        columns<D>(w, keys[now], j, d);
         mma2<T>(s[j / 8], s[j / 8 + 1], query[d / 16], w);
       }
-    float top[2] = {high[0], high[1]};
+    // Only the last tile, and those on the diagonal, have keys that do not count.
+    if (k0 + KEYS > k.rows || (causal && k0 + KEYS > mine)) {
 #pragma unroll
-    for (int j = 0; j < KEYS / 8; j++)
+      for (int j = 0; j < KEYS / 8; j++)
 #pragma unroll
-      for (int r = 0; r < 4; r++) {
-        int key = k0 + 8 * j + lane % 4 * 2 + r % 2, row = mine + lane / 4 + r / 2 * 8;
-        s[j][r] = key < k.rows && (!causal || key <= row) ? s[j][r] * factor : none;
-        top[r / 2] = fmaxf(top[r / 2], s[j][r]);
-      }
-    float fade[2];
+        for (int r = 0; r < 4; r++)
+          if (!seen(mine + lane / 4 + r / 2 * 8, 1 << 30, k0 + 8 * j + lane % 4 * 2 + r % 2, k.rows, causal)) s[j][r] = none;
+    }
+    float shift[2], fade[2];
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      top[h] = across_max(top[h]);
-      fade[h] = top[h] == none ? 1 : exp2_fast(high[h] - top[h]);
-      high[h] = top[h];
+      float top = high[h];
+#pragma unroll
+      for (int j = 0; j < KEYS / 8; j++) top = fmaxf(top, fmaxf(s[j][2 * h], s[j][2 * h + 1]));
+      top = across_max(top);
+      // The scores are scaled within the exponent's multiply-add.
+      shift[h] = top == none ? 0 : top * factor;
+      fade[h] = exp2_fast(fmaf(high[h], factor, -shift[h]));
+      high[h] = top;
       total[h] *= fade[h];
     }
 #pragma unroll
     for (int j = 0; j < KEYS / 8; j++)
 #pragma unroll
       for (int r = 0; r < 4; r++) {
-        s[j][r] = s[j][r] == none ? 0 : exp2_fast(s[j][r] - high[r / 2]);
+        s[j][r] = exp2_fast(fmaf(s[j][r], factor, -shift[r / 2]));
         total[r / 2] += s[j][r];
       }
 #pragma unroll
     for (int j = 0; j < D / 8; j++)
 #pragma unroll
       for (int r = 0; r < 4; r++) sum[j][r] *= fade[r / 2];
-    weigh<T, D, KEYS>(sum, s, values);
+    weigh<T, D, KEYS>(sum, s, values[now]);
   }
   float f[2];
 #pragma unroll
@@ -205,18 +261,16 @@ __device__ __forceinline__ void forward(float* o, int oStride, float* lse, View 
     total[h] = across_sum(total[h]);
     f[h] = total[h] == 0 ? 0 : 1 / total[h];
     int row = mine + lane / 4 + 8 * h;
-    if (lse && lane % 4 == 0 && row < q.rows) lse[(i64)blockIdx.y * q.rows + row] = total[h] == 0 ? none : high[h] * LN2 + log32(total[h]);
+    if (lse && lane % 4 == 0 && row < q.rows) lse[(i64)blockIdx.y * q.rows + row] = total[h] == 0 ? none : fmaf(high[h], scale, log32(total[h]));
   }
-  put<D>(o, oStride, mine, q.rows, q.dim, sum, f[0], f[1]);
+  put<D>(o, oStride, mine, q.rows, dim, sum, f[0], f[1]);
 }
 
-#define HEADS_PARAMS int heads, int tq, int tk, int dim, float scale, int causal, int fast
+#define HEADS_PARAMS int heads, int tq, int tk, int dim, float scale, int causal
 #define ATTENTION(T, D) \
-  KERNEL(128) mma_attention_##T##_##D(float* o, int oStride, float* lse, const float* q, int qStride, const float* k, int kStride, const float* v, \
-                                      int vStride, HEADS_PARAMS) { \
+  KERNEL(128) mma_attention_##T##_##D(float* o, int oStride, float* lse, const u16* q, const u16* k, const u16* v, HEADS_PARAMS) { \
     int b = blockIdx.y / heads, i = blockIdx.y % heads; \
-    forward<T, D>(o + (i64)b * tq * oStride + i * dim, oStride, lse, head(q, qStride, b, tq, i, dim, fast), head(k, kStride, b, tk, i, dim, fast), \
-                  head(v, vStride, b, tk, i, dim, fast), scale, causal); \
+    forward<T, D>(o + (i64)b * tq * oStride + i * dim, oStride, lse, head(q, tq, D), head(k, tk, D), head(v, tk, D), dim, scale, causal); \
   }
 
 ATTENTION(f16, 48)
@@ -232,100 +286,121 @@ ATTENTION(bf16, 160)
 
 static const int STEP = 32; // of the other axis, in backward
 
-// Dynamic shared memory of backward: two tiles of ROWS, two of STEP.
+// Dynamic shared memory of backward: two tiles of ROWS, two places each for two of
+// STEP and for two numbers of every row of a step.
 template <int D>
 struct Kept {
-  u16 *a, *b, *c, *d;
-  __device__ __forceinline__ Kept(u16* p) : a(p), b(a + ROWS * (D + 8)), c(b + ROWS * (D + 8)), d(c + STEP * (D + 8)) {}
+  u16 *a, *b;
+  __device__ __forceinline__ Kept(u16* p) : a(p), b(p + ROWS * (D + 8)) {}
+  __device__ __forceinline__ u16* c(int place) const { return b + (ROWS + 2 * place * STEP) * (D + 8); }
+  __device__ __forceinline__ u16* d(int place) const { return c(place) + STEP * (D + 8); }
+  __device__ __forceinline__ float* numbers(int place) const { return (float*)c(2) + 2 * place * STEP; }
 };
 
 // back_queries: dq of 64 queries over all keys.
 template <class T, int D>
-__device__ __forceinline__ void back_queries(float* dq, int dqStride, View dO, View q, View k, View v, const float* lse, const float* dotted, float scale,
-                                             int causal) {
+__device__ __forceinline__ void back_queries(float* dq, int dqStride, View dO, View q, View k, View v, const float* lse, const float* dotted, int dim,
+                                             float scale, int causal) {
   DYNAMIC_SHARED(u16, memory);
   Kept<D> t(memory);
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, q0 = blockIdx.x * ROWS, mine = q0 + 16 * warp;
-  fetch<T, D, ROWS>(t.a, q, q0);
-  fetch<T, D, ROWS>(t.b, dO, q0);
-  float shift[2], dot[2], sum[D / 8][4] = {};
+  fetch<D, ROWS>(t.a, q, q0);
+  fetch<D, ROWS>(t.b, dO, q0);
+  float shift[2], dot[2], sum[D / 8][4] = {}, factor = scale * LOG2E;
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     int row = mine + lane / 4 + 8 * h;
     shift[h] = row < q.rows ? lse[row] * LOG2E : 0;
     dot[h] = row < q.rows ? dotted[row] : 0;
   }
-  int last = causal ? least(k.rows, q0 + ROWS) : k.rows;
-  for (int k0 = 0; k0 < last; k0 += STEP) {
+  int last = causal ? least(k.rows, q0 + ROWS) : k.rows, now = 0;
+  if (last > 0) {
+    fetch<D, STEP>(t.c(0), k, 0);
+    fetch<D, STEP>(t.d(0), v, 0);
+  } else {
+    copy_async_wait();
+  }
+  for (int k0 = 0; k0 < last; k0 += STEP, now ^= 1) {
+    copy_async_wait();
     __syncthreads();
-    fetch<T, D, STEP>(t.c, k, k0);
-    fetch<T, D, STEP>(t.d, v, k0);
-    __syncthreads();
+    if (k0 + STEP < last) {
+      fetch<D, STEP>(t.c(now ^ 1), k, k0 + STEP);
+      fetch<D, STEP>(t.d(now ^ 1), v, k0 + STEP);
+    }
     float s[STEP / 8][4], dp[STEP / 8][4];
-    scores<T, D, STEP>(s, t.a, 16 * warp, t.c);
-    scores<T, D, STEP>(dp, t.b, 16 * warp, t.d);
+    scores<T, D, STEP>(s, t.a, 16 * warp, t.c(now));
+    scores<T, D, STEP>(dp, t.b, 16 * warp, t.d(now));
+    bool all = mine + 16 <= q.rows && k0 + STEP <= k.rows && (!causal || k0 + STEP <= mine);
 #pragma unroll
     for (int j = 0; j < STEP / 8; j++)
 #pragma unroll
       for (int r = 0; r < 4; r++) {
-        int key = k0 + 8 * j + lane % 4 * 2 + r % 2, row = mine + lane / 4 + r / 2 * 8;
-        bool seen = row < q.rows && key < k.rows && (!causal || key <= row);
-        s[j][r] = seen ? exp2_fast(s[j][r] * (scale * LOG2E) - shift[r / 2]) * (dp[j][r] - dot[r / 2]) * scale : 0;
+        bool counts = all || seen(mine + lane / 4 + r / 2 * 8, q.rows, k0 + 8 * j + lane % 4 * 2 + r % 2, k.rows, causal);
+        s[j][r] = counts ? exp2_fast(fmaf(s[j][r], factor, -shift[r / 2])) * (dp[j][r] - dot[r / 2]) * scale : 0;
       }
-    weigh<T, D, STEP>(sum, s, t.c);
+    weigh<T, D, STEP>(sum, s, t.c(now));
   }
-  put<D>(dq, dqStride, mine, q.rows, q.dim, sum, 1, 1);
+  put<D>(dq, dqStride, mine, q.rows, dim, sum, 1, 1);
 }
 
 // back_keys: dk and dv of 64 keys over all queries.
 template <class T, int D>
 __device__ __forceinline__ void back_keys(float* dk, int dkStride, float* dv, int dvStride, View dO, View q, View k, View v, const float* lse,
-                                          const float* dotted, float scale, int causal) {
+                                          const float* dotted, int dim, float scale, int causal) {
   DYNAMIC_SHARED(u16, memory);
   Kept<D> t(memory);
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, k0 = blockIdx.x * ROWS, mine = k0 + 16 * warp;
-  fetch<T, D, ROWS>(t.a, k, k0);
-  fetch<T, D, ROWS>(t.b, v, k0);
-  float sumK[D / 8][4] = {}, sumV[D / 8][4] = {};
-  for (int q0 = causal ? k0 / STEP * STEP : 0; q0 < q.rows; q0 += STEP) {
+  float sumK[D / 8][4] = {}, sumV[D / 8][4] = {}, factor = scale * LOG2E;
+  // next brings a step's queries, and the two numbers of each.
+  auto next = [&](int at, int q0) {
+    fetch<D, STEP>(t.c(at), q, q0);
+    fetch<D, STEP>(t.d(at), dO, q0);
+    int row = q0 + (int)threadIdx.x % STEP;
+    if (threadIdx.x < 2 * STEP) t.numbers(at)[threadIdx.x] = row >= q.rows ? 0 : threadIdx.x < STEP ? lse[row] * LOG2E : dotted[row];
+  };
+  fetch<D, ROWS>(t.a, k, k0);
+  fetch<D, ROWS>(t.b, v, k0);
+  int first = causal ? k0 : 0, now = 0;
+  if (first < q.rows)
+    next(0, first);
+  else
+    copy_async_wait();
+  for (int q0 = first; q0 < q.rows; q0 += STEP, now ^= 1) {
+    copy_async_wait();
     __syncthreads();
-    fetch<T, D, STEP>(t.c, q, q0);
-    fetch<T, D, STEP>(t.d, dO, q0);
-    __syncthreads();
+    if (q0 + STEP < q.rows) next(now ^ 1, q0 + STEP);
     float s[STEP / 8][4], ds[STEP / 8][4];
-    scores<T, D, STEP>(s, t.a, 16 * warp, t.c);
-    scores<T, D, STEP>(ds, t.b, 16 * warp, t.d);
+    scores<T, D, STEP>(s, t.a, 16 * warp, t.c(now));
+    scores<T, D, STEP>(ds, t.b, 16 * warp, t.d(now));
+    bool all = q0 + STEP <= q.rows && mine + 16 <= k.rows && (!causal || mine + 15 <= q0);
 #pragma unroll
     for (int j = 0; j < STEP / 8; j++)
 #pragma unroll
       for (int r = 0; r < 4; r++) {
-        int row = q0 + 8 * j + lane % 4 * 2 + r % 2, key = mine + lane / 4 + r / 2 * 8;
-        bool seen = row < q.rows && key < k.rows && (!causal || key <= row);
-        float p = seen ? exp2_fast(s[j][r] * (scale * LOG2E) - lse[row] * LOG2E) : 0;
-        ds[j][r] = seen ? p * (ds[j][r] - dotted[row]) * scale : 0;
+        int at = 8 * j + lane % 4 * 2 + r % 2;
+        bool counts = all || seen(q0 + at, q.rows, mine + lane / 4 + r / 2 * 8, k.rows, causal);
+        float p = counts ? exp2_fast(fmaf(s[j][r], factor, -t.numbers(now)[at])) : 0;
+        ds[j][r] = counts ? p * (ds[j][r] - t.numbers(now)[STEP + at]) * scale : 0;
         s[j][r] = p;
       }
-    weigh<T, D, STEP>(sumV, s, t.d);
-    weigh<T, D, STEP>(sumK, ds, t.c);
+    weigh<T, D, STEP>(sumV, s, t.d(now));
+    weigh<T, D, STEP>(sumK, ds, t.c(now));
   }
-  put<D>(dk, dkStride, mine, k.rows, k.dim, sumK, 1, 1);
-  put<D>(dv, dvStride, mine, k.rows, k.dim, sumV, 1, 1);
+  put<D>(dk, dkStride, mine, k.rows, dim, sumK, 1, 1);
+  put<D>(dv, dvStride, mine, k.rows, dim, sumV, 1, 1);
 }
 
-#define BACK_PARAMS \
-  const float *dO, int doStride, const float *q, int qStride, const float *k, int kStride, const float *v, int vStride, const float *lse, \
-      const float *dotted, HEADS_PARAMS
-#define BACK_VIEWS \
-  head(dO, doStride, b, tq, i, dim, fast), head(q, qStride, b, tq, i, dim, fast), head(k, kStride, b, tk, i, dim, fast), \
-      head(v, vStride, b, tk, i, dim, fast), lse + (i64)blockIdx.y * tq, dotted + (i64)blockIdx.y * tq, scale, causal
+#define BACK_PARAMS const u16 *dO, const u16 *q, const u16 *k, const u16 *v, const float *lse, const float *dotted, HEADS_PARAMS
+#define BACK_VIEWS(D) \
+  head(dO, tq, D), head(q, tq, D), head(k, tk, D), head(v, tk, D), lse + (i64)blockIdx.y * tq, dotted + (i64)blockIdx.y * tq, dim, scale, causal
 #define ATTENTION_BACK(T, D) \
   KERNEL(128) mma_attention_back_queries_##T##_##D(float* dq, int dqStride, BACK_PARAMS) { \
     int b = blockIdx.y / heads, i = blockIdx.y % heads; \
-    back_queries<T, D>(dq + (i64)b * tq * dqStride + i * dim, dqStride, BACK_VIEWS); \
+    back_queries<T, D>(dq + (i64)b * tq * dqStride + i * dim, dqStride, BACK_VIEWS(D)); \
   } \
   KERNEL(128) mma_attention_back_keys_##T##_##D(float* dk, int dkStride, float* dv, int dvStride, BACK_PARAMS) { \
     int b = blockIdx.y / heads, i = blockIdx.y % heads; \
-    back_keys<T, D>(dk + (i64)b * tk * dkStride + i * dim, dkStride, dv + (i64)b * tk * dvStride + i * dim, dvStride, BACK_VIEWS); \
+    back_keys<T, D>(dk + (i64)b * tk * dkStride + i * dim, dkStride, dv + (i64)b * tk * dvStride + i * dim, dvStride, BACK_VIEWS(D)); \
   }
 
 ATTENTION_BACK(bf16, 48)

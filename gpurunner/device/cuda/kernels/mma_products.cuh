@@ -1,12 +1,14 @@
 // Matrix products and convolutions on tensor cores: operands rounded to T (f16
 // or bf16) on their way to shared memory, sums in float32.
 //
-// A block of 256 threads computes 128×128 elements, eight warps of 64×32 each,
-// or 64×64 of 32×16, in steps of 32 terms. Two sets of tiles alternate: while
-// one is multiplied, the next is on its way, weights by asynchronous copies and
-// activations, which lie in memory as float32, through registers.
+// A block of 256 threads computes ROWS×COLUMNS elements, eight warps, two along
+// the rows and four along the columns, in steps of 32 terms. Two sets of tiles
+// alternate: while one is multiplied, the next is on its way, weights by
+// asynchronous copies and activations, which lie in memory as float32, through
+// registers.
 //
 // Long sums with few elements are split as in products.cu.
+#pragma once
 #include "epilogue.cuh"
 #include "operands.cuh"
 
@@ -161,23 +163,25 @@ __device__ __forceinline__ void fragmentB(u32 (&b)[4], Tile<EDGE>& t, int n, int
     ldmatrix_transposed(b, cell<false>(t, n + (j >> 1) * 8, k + (j & 1) * 8 + r));
 }
 
-template <int EDGE>
+template <int ROWS, int COLUMNS>
 struct Tiles {
-  Tile<EDGE> a[2], b[2];
+  Tile<ROWS> a[2];
+  Tile<COLUMNS> b[2];
 };
 
-// Warps lie 2 along m and 4 along n.
-template <int EDGE>
+template <int ROWS, int COLUMNS>
 struct Sums {
-  static const int M = EDGE / 2 / 16, N = EDGE / 4 / 8; // blocks of 16 rows and of 8 columns of a warp
+  static const int M = ROWS / 2 / 16, N = COLUMNS / 4 / 8; // blocks of 16 rows and of 8 columns of a warp
   float c[M][N][4];
 };
 
-template <class T, int EDGE, class A, class B>
-__device__ __forceinline__ void accumulate(Sums<EDGE>& s, Tiles<EDGE>& t, const A& a, const B& b, int m0, int n0, int from, int to, bool fastA, bool fastB) {
-  typename Kind<T, A, EDGE, typename A::Element>::Feed feedA;
-  typename Kind<T, B, EDGE, typename B::Element>::Feed feedB;
-  int warp = threadIdx.x / 32, wm = warp / 4 * (EDGE / 2), wn = warp % 4 * (EDGE / 4);
+template <class T, int ROWS, int COLUMNS, class A, class B>
+__device__ __forceinline__ void accumulate(Sums<ROWS, COLUMNS>& s, Tiles<ROWS, COLUMNS>& t, const A& a, const B& b, int m0, int n0, int from, int to,
+                                           bool fastA, bool fastB) {
+  const int M = Sums<ROWS, COLUMNS>::M, N = Sums<ROWS, COLUMNS>::N;
+  typename Kind<T, A, ROWS, typename A::Element>::Feed feedA;
+  typename Kind<T, B, COLUMNS, typename B::Element>::Feed feedB;
+  int warp = threadIdx.x / 32, wm = warp / 4 * (ROWS / 2), wn = warp % 4 * (COLUMNS / 4);
   if (from >= to) return;
   feedA.start(a, m0, from, to);
   feedB.start(b, n0, from, to);
@@ -197,15 +201,15 @@ __device__ __forceinline__ void accumulate(Sums<EDGE>& s, Tiles<EDGE>& t, const 
     }
 #pragma unroll
     for (int d = 0; d < DEPTH; d += 16) {
-      u32 x[2][4], w[Sums<EDGE>::N / 2][4];
+      u32 x[2][4], w[N / 2][4];
 #pragma unroll
-      for (int j = 0; j < Sums<EDGE>::N / 2; j++) fragmentB<B::along_k>(w[j], t.b[now], wn + 16 * j, d);
+      for (int j = 0; j < N / 2; j++) fragmentB<B::along_k>(w[j], t.b[now], wn + 16 * j, d);
       fragmentA<A::along_k>(x[0], t.a[now], wm, d);
 #pragma unroll
-      for (int i = 0; i < Sums<EDGE>::M; i++) {
-        if (i + 1 < Sums<EDGE>::M) fragmentA<A::along_k>(x[(i + 1) % 2], t.a[now], wm + 16 * (i + 1), d);
+      for (int i = 0; i < M; i++) {
+        if (i + 1 < M) fragmentA<A::along_k>(x[(i + 1) % 2], t.a[now], wm + 16 * (i + 1), d);
 #pragma unroll
-        for (int j = 0; j < Sums<EDGE>::N; j++) {
+        for (int j = 0; j < N; j++) {
           u32 two[2] = {w[j / 2][j % 2 * 2], w[j / 2][j % 2 * 2 + 1]};
           mma(T(), s.c[i][j], x[i % 2], two);
         }
@@ -222,46 +226,52 @@ __device__ __forceinline__ void accumulate(Sums<EDGE>& s, Tiles<EDGE>& t, const 
 }
 
 // finish goes through shared memory, 16 rows of each warp at a time, so that
-// neighbouring lanes store neighbouring columns.
-template <int EDGE, class End>
-__device__ __forceinline__ void finish(const Sums<EDGE>& s, Tiles<EDGE>& t, const End& e, int m0, int n0, int rows, int columns) {
-  const int WIDTH = EDGE / 4;
-  static_assert(sizeof t >= 8 * 16 * (WIDTH + 1) * 4, "the tiles hold 16 rows of every warp");
+// neighbouring lanes store neighbouring columns, four each.
+template <int ROWS, int COLUMNS, class End>
+__device__ __forceinline__ void finish(const Sums<ROWS, COLUMNS>& s, Tiles<ROWS, COLUMNS>& t, const End& e, int m0, int n0, int rows, int columns) {
+  const int WIDTH = COLUMNS / 4, STRIDE = WIDTH + 4;
+  static_assert(sizeof t >= 8 * 16 * STRIDE * 4, "the tiles hold 16 rows of every warp");
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  float* mine = (float*)&t + warp * 16 * (WIDTH + 1);
+  float* mine = (float*)&t + warp * 16 * STRIDE;
+  bool quads = in_quads(e);
 #pragma unroll
-  for (int i = 0; i < Sums<EDGE>::M; i++) {
+  for (int i = 0; i < Sums<ROWS, COLUMNS>::M; i++) {
     __syncwarp();
 #pragma unroll
-    for (int j = 0; j < Sums<EDGE>::N; j++)
+    for (int j = 0; j < Sums<ROWS, COLUMNS>::N; j++)
 #pragma unroll
-      for (int r = 0; r < 4; r++) mine[(lane / 4 + r / 2 * 8) * (WIDTH + 1) + 8 * j + lane % 4 * 2 + r % 2] = s.c[i][j][r];
+      for (int r = 0; r < 4; r++) mine[(lane / 4 + r / 2 * 8) * STRIDE + 8 * j + lane % 4 * 2 + r % 2] = s.c[i][j][r];
     __syncwarp();
-    int m = m0 + warp / 4 * (EDGE / 2) + 16 * i, n = n0 + warp % 4 * WIDTH;
+    int m = m0 + warp / 4 * (ROWS / 2) + 16 * i, n = n0 + warp % 4 * WIDTH;
 #pragma unroll 1
-    for (int at = lane; at < 16 * WIDTH; at += 32) {
-      int row = at / WIDTH, column = at % WIDTH;
-      if (m + row < rows && n + column < columns) store(e, m + row, n + column, mine[row * (WIDTH + 1) + column]);
+    for (int at = lane; at < 16 * (WIDTH / 4); at += 32) {
+      int row = at / (WIDTH / 4), column = at % (WIDTH / 4) * 4;
+      if (m + row >= rows || n + column >= columns) continue;
+      if (quads) {
+        store(e, m + row, n + column, *(const Four*)(mine + row * STRIDE + column));
+        continue;
+      }
+      for (int j = 0; j < 4; j++)
+        if (n + column + j < columns) store(e, m + row, n + column + j, mine[row * STRIDE + column + j]);
     }
   }
 }
 
 // fast has bit 0 for A, 1 for B, 2 and 3 for the low-rank term's.
-template <class T, int EDGE, class A, class B, bool lowAlongK, class End>
-__device__ __forceinline__ void product(const A& a, const B& b, int rows, int columns, int terms, float* part, int perSplit, int fast,
-                                        const float* low, int lowStride, const float* up, int upStride, int rank, const End& e) {
-  __shared__ Tiles<EDGE> t;
-  Sums<EDGE> s = {};
-  if (EDGE == 128) fast = 15; // the large edge is for such operands alone: no calls in its loop
-  int m0 = blockIdx.x * EDGE, n0 = blockIdx.y * EDGE, begin = blockIdx.z * perSplit;
-  accumulate<T, EDGE>(s, t, a, b, m0, n0, begin, least(begin + perSplit, terms), fast & 1, fast & 2);
+template <class T, int ROWS, int COLUMNS, class A, class B, bool lowAlongK, class End>
+__device__ __forceinline__ void product(Tiles<ROWS, COLUMNS>& t, const A& a, const B& b, int rows, int columns, int terms, float* part, int perSplit,
+                                        int fast, const float* low, int lowStride, const float* up, int upStride, int rank, const End& e) {
+  Sums<ROWS, COLUMNS> s = {};
+  if (ROWS == 128) fast = 15; // large tiles are for such operands alone: no calls in their loop
+  int m0 = blockIdx.x * ROWS, n0 = blockIdx.y * COLUMNS, begin = blockIdx.z * perSplit;
+  accumulate<T, ROWS, COLUMNS>(s, t, a, b, m0, n0, begin, least(begin + perSplit, terms), fast & 1, fast & 2);
   if (rank > 0 && blockIdx.z == gridDim.z - 1)
-    accumulate<T, EDGE>(s, t, Matrix<float, true>{low, rows, lowStride}, Matrix<float, lowAlongK>{up, columns, upStride}, m0, n0, 0, rank,
-                        fast & 4, fast & 8);
+    accumulate<T, ROWS, COLUMNS>(s, t, Matrix<float, true>{low, rows, lowStride}, Matrix<float, lowAlongK>{up, columns, upStride}, m0, n0, 0, rank,
+                                 fast & 4, fast & 8);
   if (part)
-    finish<EDGE>(s, t, Partial{part + (i64)blockIdx.z * rows * columns, columns}, m0, n0, rows, columns);
+    finish<ROWS, COLUMNS>(s, t, Partial{part + (i64)blockIdx.z * rows * columns, columns}, m0, n0, rows, columns);
   else
-    finish<EDGE>(s, t, e, m0, n0, rows, columns);
+    finish<ROWS, COLUMNS>(s, t, e, m0, n0, rows, columns);
 }
 
 #define PRODUCT_PARAMS int rows, int columns, int terms, float *part, int perSplit, int fast
@@ -269,52 +279,32 @@ __device__ __forceinline__ void product(const A& a, const B& b, int rows, int co
 #define LOW low, lowStride, up, upStride, rank
 #define NO_LOW 0, 0, 0, 0, 0
 
-// The products of products.cu, for each T and edge.
-#define WEIGHTED(T, EDGE) \
-  KERNEL_OF(256, EDGE == 128 ? 2 : 3) mma_linear_##T##_##EDGE(PRODUCT_PARAMS, const float* x, int xStride, const T* w, LOW_PARAMS, EPILOGUE_PARAMS) { \
-    product<T, EDGE, Matrix<float, true>, Matrix<T, true>, true>({x, rows, xStride}, {w, columns, terms}, rows, columns, terms, part, \
-                                                                perSplit, fast, LOW, EPILOGUE(columns)); \
+// The products of products.cu with a frozen weight: blocks of ROWS×COLUMNS, so many
+// of them at once on a multiprocessor, their tiles in memory that TILES declares.
+// NAME ends the kernels' names.
+#define WEIGHTED(T, NAME, ROWS, COLUMNS, BLOCKS, TILES) \
+  KERNEL_OF(256, BLOCKS) mma_linear_##T##_##NAME(PRODUCT_PARAMS, const float* x, int xStride, const T* w, LOW_PARAMS, EPILOGUE_PARAMS) { \
+    TILES(ROWS, COLUMNS); \
+    product<T, ROWS, COLUMNS, Matrix<float, true>, Matrix<T, true>, true>(tiles, {x, rows, xStride}, {w, columns, terms}, rows, columns, terms, \
+                                                                         part, perSplit, fast, LOW, EPILOGUE(columns)); \
   } \
-  KERNEL_OF(256, EDGE == 128 ? 2 : 3) mma_linear_back_##T##_##EDGE(PRODUCT_PARAMS, const float* x, int xStride, const T* w, LOW_PARAMS, EPILOGUE_PARAMS) { \
-    product<T, EDGE, Matrix<float, true>, Matrix<T, false>, false>({x, rows, xStride}, {w, columns, columns}, rows, columns, terms, part, \
-                                                                  perSplit, fast, LOW, EPILOGUE(columns)); \
+  KERNEL_OF(256, BLOCKS) mma_linear_back_##T##_##NAME(PRODUCT_PARAMS, const float* x, int xStride, const T* w, LOW_PARAMS, EPILOGUE_PARAMS) { \
+    TILES(ROWS, COLUMNS); \
+    product<T, ROWS, COLUMNS, Matrix<float, true>, Matrix<T, false>, false>(tiles, {x, rows, xStride}, {w, columns, columns}, rows, columns, terms, \
+                                                                           part, perSplit, fast, LOW, EPILOGUE(columns)); \
   } \
-  KERNEL_OF(256, EDGE == 128 ? 2 : 3) mma_conv_##T##_##EDGE(PRODUCT_PARAMS, const float* x, const T* kernel, GEOMETRY_PARAMS, LOW_PARAMS, EPILOGUE_PARAMS) { \
-    product<T, EDGE, Pixels, Matrix<T, true>, true>({x, GEOMETRY}, {kernel, columns, terms}, rows, columns, terms, part, perSplit, fast, LOW, \
-                                                    EPILOGUE(columns)); \
+  KERNEL_OF(256, BLOCKS) mma_conv_##T##_##NAME(PRODUCT_PARAMS, const float* x, const T* kernel, GEOMETRY_PARAMS, LOW_PARAMS, EPILOGUE_PARAMS) { \
+    TILES(ROWS, COLUMNS); \
+    product<T, ROWS, COLUMNS, Pixels, Matrix<T, true>, true>(tiles, {x, GEOMETRY}, {kernel, columns, terms}, rows, columns, terms, part, perSplit, \
+                                                            fast, LOW, EPILOGUE(columns)); \
   } \
-  KERNEL_OF(256, EDGE == 128 ? 2 : 3) mma_conv_back_##T##_##EDGE(PRODUCT_PARAMS, const float* dy, const T* kernel, GEOMETRY_PARAMS, float* dx, float beta) { \
+  KERNEL_OF(256, BLOCKS) mma_conv_back_##T##_##NAME(PRODUCT_PARAMS, const float* dy, const T* kernel, GEOMETRY_PARAMS, float* dx, float beta) { \
+    TILES(ROWS, COLUMNS); \
     Epilogue e = {1, 0, 0, 0, 0, IDENTITY, {}, 0, 0, beta, dx, c, c}; \
-    product<T, EDGE, Gradients, Mirrored<T>, true>({dy, GEOMETRY}, {kernel, c, o, kh * kw}, rows, columns, terms, part, perSplit, fast, NO_LOW, e); \
+    product<T, ROWS, COLUMNS, Gradients, Mirrored<T>, true>(tiles, {dy, GEOMETRY}, {kernel, c, o, kh * kw}, rows, columns, terms, part, perSplit, \
+                                                           fast, NO_LOW, e); \
   }
-
-#define LIVE(T) \
-  KERNEL(256) mma_matmul_nn_##T(PRODUCT_PARAMS, const float* a, int aStride, const float* b, int bStride, EPILOGUE_PARAMS) { \
-    product<T, 64, Matrix<float, true>, Matrix<float, false>, true>({a, rows, aStride}, {b, columns, bStride}, rows, columns, terms, part, \
-                                                                   perSplit, fast, NO_LOW, EPILOGUE(columns)); \
-  } \
-  KERNEL(256) mma_matmul_nt_##T(PRODUCT_PARAMS, const float* a, int aStride, const float* b, int bStride, EPILOGUE_PARAMS) { \
-    product<T, 64, Matrix<float, true>, Matrix<float, true>, true>({a, rows, aStride}, {b, columns, bStride}, rows, columns, terms, part, \
-                                                                  perSplit, fast, NO_LOW, EPILOGUE(columns)); \
-  } \
-  KERNEL(256) mma_matmul_tn_##T(PRODUCT_PARAMS, const float* a, int aStride, const float* b, int bStride, EPILOGUE_PARAMS) { \
-    product<T, 64, Matrix<float, false>, Matrix<float, false>, true>({a, rows, aStride}, {b, columns, bStride}, rows, columns, terms, part, \
-                                                                    perSplit, fast, NO_LOW, EPILOGUE(columns)); \
-  } \
-  KERNEL(256) mma_matmul_tt_##T(PRODUCT_PARAMS, const float* a, int aStride, const float* b, int bStride, EPILOGUE_PARAMS) { \
-    product<T, 64, Matrix<float, false>, Matrix<float, true>, true>({a, rows, aStride}, {b, columns, bStride}, rows, columns, terms, part, \
-                                                                   perSplit, fast, NO_LOW, EPILOGUE(columns)); \
-  } \
-  KERNEL(256) mma_conv_weight_grad_##T(PRODUCT_PARAMS, const float* x, const float* dy, GEOMETRY_PARAMS, float* dw, float beta) { \
-    product<T, 64, Matrix<float, false>, PixelsOfTaps, true>({dy, o, o}, {{x, GEOMETRY}}, rows, columns, terms, part, perSplit, fast, NO_LOW, \
-                                                            Gradient{dw, kh * kw, c, beta}); \
-  }
-
-WEIGHTED(f16, 64)
-WEIGHTED(f16, 128)
-LIVE(f16)
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
-WEIGHTED(bf16, 64)
-WEIGHTED(bf16, 128)
-LIVE(bf16)
-#endif
+#define STATIC_TILES(ROWS, COLUMNS) __shared__ Tiles<ROWS, COLUMNS> tiles
+#define DYNAMIC_TILES(ROWS, COLUMNS) \
+  DYNAMIC_SHARED(u16, memory); \
+  Tiles<ROWS, COLUMNS>& tiles = *(Tiles<ROWS, COLUMNS>*)memory

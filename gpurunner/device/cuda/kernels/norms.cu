@@ -56,21 +56,62 @@ struct Affine {
   float a, b;
 };
 
-__device__ __forceinline__ Affine affine(const float* stats, const float* gamma, const float* beta, int c) {
-  float a = stats[1] * gamma[c];
-  return Affine{a, beta[c] - stats[0] * a};
+__device__ __forceinline__ Affine affine(const float* stats, float gamma, float beta) {
+  float a = stats[1] * gamma;
+  return Affine{a, beta - stats[0] * a};
 }
 
-// norm_apply maps x to y, a thread an element.
+// Element is where thread's elements begin: run of them, of one pixel, with run 4 in
+// aligned memory. Finding a channel's group takes more instructions than its norm.
+struct Element {
+  i64 at;
+  int channel, place; // in its group
+  i64 group;
+};
+
+__device__ __forceinline__ Element element(int run, int pixels, int channels, int groups) {
+  Element e;
+  e.at = ((i64)blockIdx.x * 256 + threadIdx.x) * run;
+  Split pixel = split(e.at, channels), group = split(pixel.rest, channels / groups);
+  e.channel = pixel.rest;
+  e.place = group.rest;
+  e.group = split(pixel.quotient, pixels).quotient * groups + group.quotient;
+  return e;
+}
+
+__device__ __forceinline__ void take(Four& f, const float* p, int run) {
+  if (run == 4)
+    f = load4(p);
+  else
+    f.v[0] = *p;
+}
+
+__device__ __forceinline__ void leave(float* p, const Four& f, int run) {
+  if (run == 4)
+    store16(p, f);
+  else
+    *p = f.v[0];
+}
+
+// norm_apply maps x to y, a thread a run of elements.
 KERNEL(256) norm_apply(float* y, const float* x, const float* stats, const float* gamma, const float* beta, int images, int pixels,
-                       int channels, int groups, int silu) {
-  i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
-  if (i >= (i64)images * pixels * channels) return;
-  Split pixel = split(i, channels);
-  int c = pixel.rest, n = (int)split(pixel.quotient, pixels).quotient;
-  Affine f = affine(stats + ((i64)n * groups + c / (channels / groups)) * 2, gamma, beta, c);
-  float z = fmaf(f.a, x[i], f.b);
-  y[i] = silu ? activate(SILU, z) : z;
+                       int channels, int groups, int silu, int run) {
+  Element e = element(run, pixels, channels, groups);
+  if (e.at >= (i64)images * pixels * channels) return;
+  Four v, g, b;
+  take(v, x + e.at, run);
+  take(g, gamma + e.channel, run);
+  take(b, beta + e.channel, run);
+  const float* s = stats + e.group * 2;
+#pragma unroll
+  for (int j = 0; j < 4; j++) {
+    if (j >= run) break;
+    Affine f = affine(s, g.v[j], b.v[j]);
+    float z = fmaf(f.a, v.v[j], f.b);
+    v.v[j] = silu ? activate(SILU, z) : z;
+    if (++e.place == channels / groups) e.place = 0, s += 2;
+  }
+  leave(y + e.at, v, run);
 }
 
 // dz is the gradient before the activation.
@@ -87,7 +128,7 @@ KERNEL(128) norm_back_sums(float* sums, const float* dy, const float* x, const f
   int from = blockIdx.x * block, rows = least(block, pixels - from);
   i64 at = ((i64)n * pixels + from) * channels + c;
   const float* s = stats + ((i64)n * groups + c / (channels / groups)) * 2;
-  Affine f = affine(s, gamma, beta, c);
+  Affine f = affine(s, gamma[c], beta[c]);
   float sum = 0, sumX = 0;
   for (int r = 0; r < rows; r++) {
     float v = x[at + (i64)r * channels], d = dz(f, v, dy[at + (i64)r * channels], silu);
@@ -145,19 +186,26 @@ KERNEL(128) norm_back_params(float* dgamma, float* dbeta, const float* totals, i
 }
 
 KERNEL(256) norm_back_apply(float* dx, const float* dy, const float* x, const float* stats, const float* means, const float* gamma,
-                            const float* beta, int images, int pixels, int channels, int groups, int silu, float acc) {
-  i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
-  if (i >= (i64)images * pixels * channels) return;
-  Split pixel = split(i, channels);
-  int c = pixel.rest, n = (int)split(pixel.quotient, pixels).quotient;
-  i64 group = ((i64)n * groups + c / (channels / groups)) * 2;
-  const float *s = stats + group, *m = means + group;
-  Affine f = affine(s, gamma, beta, c);
-  float d = dz(f, x[i], dy[i], silu);
-  float hat = (x[i] - s[0]) * s[1];
-  float v = s[1] * (d * gamma[c] - m[0] - hat * m[1]);
-  if (acc != 0) v += acc * dx[i];
-  dx[i] = v;
+                            const float* beta, int images, int pixels, int channels, int groups, int silu, float acc, int run) {
+  Element e = element(run, pixels, channels, groups);
+  if (e.at >= (i64)images * pixels * channels) return;
+  Four v, d, g, b, old;
+  take(v, x + e.at, run);
+  take(d, dy + e.at, run);
+  take(g, gamma + e.channel, run);
+  take(b, beta + e.channel, run);
+  if (acc != 0) take(old, dx + e.at, run);
+  const float *s = stats + e.group * 2, *m = means + e.group * 2;
+#pragma unroll
+  for (int j = 0; j < 4; j++) {
+    if (j >= run) break;
+    float z = dz(affine(s, g.v[j], b.v[j]), v.v[j], d.v[j], silu);
+    float hat = (v.v[j] - s[0]) * s[1];
+    v.v[j] = s[1] * (z * g.v[j] - m[0] - hat * m[1]);
+    if (acc != 0) v.v[j] += acc * old.v[j];
+    if (++e.place == channels / groups) e.place = 0, s += 2, m += 2;
+  }
+  leave(dx + e.at, v, run);
 }
 
 // layer_norm: a warp a row.
@@ -173,7 +221,7 @@ KERNEL(128) layer_norm(float* y, int yStride, float* stats, const float* x, int 
     for (int c = lane; c < columns; c += 32) squares = fmaf(p[c] - mean, p[c] - mean, squares);
   squares = warp_sum(squares);
   if (row >= rows) return;
-  float rstd = (float)(1 / sqrt((double)squares / columns + (double)eps));
+  float rstd = 1 / sqrtf(squares / (float)columns + eps);
   for (int c = lane; c < columns; c += 32) y[(i64)row * yStride + c] = fmaf((p[c] - mean) * rstd, gamma[c], beta[c]);
   if (lane == 0) {
     stats[2 * (i64)row] = mean;
