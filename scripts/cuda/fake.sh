@@ -28,6 +28,11 @@ compile() { # OBJECT FROM DEPENDENCIES…: unless it is newer than all it is mad
 	g++ "${flags[@]}" -c -o "$object" "$from"
 }
 
+uses() { # FILE: the headers of kernels that it includes
+	local h
+	for h in $(sed -n 's/^#include "\(.*\.cuh\)"$/\1/p' "$1"); do echo "$kernels/$h"; uses "$kernels/$h"; done
+}
+
 objects=()
 families=""
 for cu in "$kernels"/*.cu; do
@@ -54,7 +59,7 @@ done
 pids=()
 for cu in "$kernels"/*.cu; do
 	name=$(basename "$cu" .cu)
-	compile "$out/$name.o" "$out/$name.cc" "$cu" "$kernels"/*.cuh &
+	compile "$out/$name.o" "$out/$name.cc" "$cu" $(uses "$cu") &
 	pids+=($!)
 	if [ ${#pids[@]} -ge 2 ]; then wait "${pids[0]}"; pids=("${pids[@]:1}"); fi
 done

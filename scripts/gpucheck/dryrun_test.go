@@ -16,7 +16,7 @@ import (
 func TestDryRun(t *testing.T) {
 	dir := t.TempDir()
 	var out bytes.Buffer
-	s := settings{models: "embedded", only: "ours,peers", precision: "f32", out: dir, python: "python3", runs: 1, steps: 2, warm: 1, concept: 3}
+	s := settings{models: "embedded", only: "ours,peers", precision: "f32", out: dir, python: "python3", runs: 1, steps: 2, warm: 1, concept: 3, size: 32}
 	if err := check(context.Background(), s, &out); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
@@ -33,7 +33,13 @@ func TestDryRun(t *testing.T) {
 		t.Fatalf("%d rows, want one of drawing and three of training:\n%s", len(r.Rows), out.String())
 	}
 	for _, x := range r.Rows {
-		if x.Step <= 0 || x.TFLOP <= 0 || x.Memory <= 0 || !strings.Contains(x.Note, "replayed") {
+		if x.TFLOP <= 0 || x.Memory <= 0 || !strings.Contains(x.Note, "replayed") {
+			t.Errorf("%+v", x)
+		}
+		// A step of drawing is the difference of two runs, which a busy machine may turn
+		// round.
+		drawn := strings.HasPrefix(x.Work, "draw ") && strings.Contains(x.Note, "images/s with 2 steps")
+		if !drawn && x.Step <= 0 {
 			t.Errorf("%+v", x)
 		}
 	}

@@ -17,7 +17,7 @@ import (
 // settings are the flags.
 type settings struct {
 	models, out, python, only, precision string
-	runs, steps, concept, warm           int
+	runs, steps, concept, warm, size     int
 }
 
 func main() {
@@ -30,6 +30,7 @@ func main() {
 	flag.IntVar(&s.runs, "runs", 3, "drawings of each kind")
 	flag.IntVar(&s.steps, "steps", 20, "steps of a drawing, and timed steps of a training")
 	flag.IntVar(&s.warm, "warm", 5, "first steps of a training that are not timed: they load, encode the pictures and capture")
+	flag.IntVar(&s.size, "size", 0, "edge of the pictures; 0 for what the model was made for")
 	flag.IntVar(&s.concept, "concept", 1000, "steps of the whole concept; 0 leaves it out")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)

@@ -31,6 +31,13 @@ var configs embed.FS
 // sizes are the pictures' edges that the models were made for.
 var sizes = map[string]int{"sd15": 512, "sd21": 768, "sdxl": 1024, embedded.Name: 64}
 
+func (s settings) edge(model string) int {
+	if s.size > 0 {
+		return s.size
+	}
+	return sizes[model]
+}
+
 // openModel returns a base model's files: random, but for the embedded one.
 func openModel(name string) (diffusion.Files, error) {
 	shipped, err := base.Open(embedded.Name, base.Options{})

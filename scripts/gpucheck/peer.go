@@ -20,8 +20,7 @@ var peerProgram string
 
 // peers runs the peer in Python, if it is there with a GPU.
 func (r *report) peers(ctx context.Context, w io.Writer, name string, s settings) error {
-	size, ok := sizes[name]
-	if !ok || name == "embedded" {
+	if _, ok := sizes[name]; !ok || name == "embedded" {
 		return nil
 	}
 	dir, err := os.MkdirTemp("", "gpucheck-*")
@@ -36,7 +35,7 @@ func (r *report) peers(ctx context.Context, w io.Writer, name string, s settings
 	if err := os.WriteFile(program, []byte(peerProgram), 0o644); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, s.python, program, filepath.Join(dir, "models", name), fmt.Sprint(size), fmt.Sprint(s.steps), fmt.Sprint(s.runs))
+	cmd := exec.CommandContext(ctx, s.python, program, filepath.Join(dir, "models", name), fmt.Sprint(s.edge(name)), fmt.Sprint(s.steps), fmt.Sprint(s.runs))
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	failed := cmd.Run()

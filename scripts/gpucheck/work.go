@@ -38,7 +38,7 @@ func (r *report) ours(ctx context.Context, w io.Writer, name string, s settings)
 		if err != nil {
 			return err
 		}
-		b := &bench{ctx: ctx, w: w, report: r, name: name, size: sizes[name], settings: s, files: files, precision: precision.String()}
+		b := &bench{ctx: ctx, w: w, report: r, name: name, size: s.edge(name), settings: s, files: files, precision: precision.String()}
 		b.counter = &counter{Device: dev}
 		err = b.with(part)
 		if c, ok := dev.(interface{ Close() }); ok {

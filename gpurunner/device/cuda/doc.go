@@ -11,8 +11,8 @@
 //     embedded; driver 530 is the first to read it. Machine code for known GPUs
 //     may lie beside it and is preferred.
 //   - Work goes to one stream in the order of the calls. Only Download and Sync
-//     wait. What comes again is replayed as CUDA graphs (see queue). Work is cut by shape alone, nothing uses atomics: the same calls give
-//     the same bits.
+//     wait. What comes again is replayed as CUDA graphs (see queue). Work is cut
+//     by shape alone, nothing uses atomics: the same calls give the same bits.
 //   - Memory comes from a caching heap over large segments (see heap).
 //   - A launch is checked against the signature in the PTX before the driver,
 //     which is not told how many arguments there are, sees it.
@@ -27,9 +27,8 @@
 //
 // # Failing
 //
-// Out of memory is an error of one Alloc, or, within an operation, of the next
-// Sync, and the device goes on. A kernel that
-// fails, or a GPU that is gone, poisons the context: every later Sync returns
+// Out of memory is an error of one Alloc, or, within an operation or a launch, of
+// the next Sync, and the device goes on. A kernel that fails, or a GPU that is gone, poisons the context: every later Sync returns
 // [ErrLost], and the process must end.
 //
 // # Without a GPU

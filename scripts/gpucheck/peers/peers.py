@@ -42,6 +42,9 @@ def config(part):
     return json.loads((folder / part / "config.json").read_text())
 
 
+vocabulary = config("text_encoder")["vocab_size"]
+
+
 def network(cls, part):
     with torch.device("cuda"):
         return cls.from_config(config(part)).to(dtype).requires_grad_(False)
@@ -85,7 +88,7 @@ def draw(side, compiled):
     unet = unet.to(memory_format=torch.channels_last)
     encoders = [text_network(p) for p in (["text_encoder", "text_encoder_2"] if xl else ["text_encoder"])]
     run = torch.compile(unet, mode="reduce-overhead") if compiled else unet
-    ids = torch.randint(0, 49000, (2, 77), device="cuda")
+    ids = torch.randint(0, vocabulary, (2, 77), device="cuda")
     scale = config("vae").get("scaling_factor", 0.18215)
 
     def once(n):
@@ -134,7 +137,7 @@ def tune(side, batch, compiled):
         t = torch.randint(0, 1000, (batch,), device="cuda")
         noisy = latents[pick] + noise
         with torch.autocast("cuda", dtype=dtype):
-            context, pooled = encode(encoders, torch.randint(0, 49000, (batch, 77), device="cuda"))
+            context, pooled = encode(encoders, torch.randint(0, vocabulary, (batch, 77), device="cuda"))
             out = run(noisy, t, encoder_hidden_states=context, **extra(pooled, batch)).sample
         loss = torch.nn.functional.mse_loss(out.float(), noise.float())
         loss.backward()

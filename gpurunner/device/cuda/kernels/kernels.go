@@ -6,7 +6,7 @@
 // on; a family with more variants is used in the highest that the GPU has.
 // scripts/cuda/build.py writes them, and a check in CI compares the bytes.
 //
-// cubin may hold machine code, FAMILY_89.cubin for 8.9, so that a fresh container
+// cubin may hold machine code, FAMILY_86.cubin for 8.6 to 8.9, so that a fresh container
 // compiles nothing: scripts/cuda/build.py --cubins. It is not kept in the
 // repository.
 package kernels
