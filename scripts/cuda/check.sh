@@ -12,6 +12,8 @@ part() { # WHAT COMMAND…
 	echo "--- $what: $((SECONDS - begun)) s"
 }
 
+fake() { scripts/cuda/fake.sh >/dev/null; }
+
 ptx() { go test -count=1 ./gpurunner/device/cuda/...; }
 
 # The engine's parity tests: whatever runs on every device, on the expected numbers in the repository and on the full set where
@@ -34,7 +36,7 @@ parity() {
 }
 
 part "the embedded PTX is what its sources compile to, for driver 530, without atomics" ptx
-part "the fake driver" scripts/cuda/fake.sh >/dev/null
+part "the fake driver" fake
 eval "$(scripts/cuda/fake.sh)"
 part "it catches what it should" scripts/cuda/fake.sh --selftest
 part "vet" go vet -tags cuda ./gpurunner/... ./scripts/cuda ./scripts/gpucheck ./scripts/lowrank

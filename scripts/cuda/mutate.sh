@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Flips one operator in each of a few kernels, and leaves out a barrier, rebuilds the fake driver with it, and wants the device's tests to fail:
-# that they run the kernels' own sources, and see what those compute.
+# that they run the kernels' own sources, and see what those compute. With a WORD, those mutants alone that have it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 eval "$(scripts/cuda/fake.sh)"
@@ -23,6 +23,7 @@ mutants=(
 
 survived=0
 for m in "${mutants[@]}"; do
+	[[ $m == *"${1:-}"* ]] || continue
 	IFS='|' read -r file from to test <<<"$m"
 	rm -rf "$work/kernels"
 	cp -a gpurunner/device/cuda/kernels "$work/kernels"
