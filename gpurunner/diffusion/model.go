@@ -174,6 +174,20 @@ func (m *Model) TrainUNet(t Trained) (u *unet.UNet, release func(), err error) {
 	return u, n.release, err
 }
 
+// StoredShape returns a lookup of the shapes that a part's weights have in the
+// model's files: a convolution of 1×1 computes as a matrix, and is not kept as
+// one.
+func (m *Model) StoredShape(part string) (func(name string) []int, error) {
+	weights, err := m.files.Weights(part)
+	if err != nil {
+		return nil, err
+	}
+	return func(name string) []int {
+		t, _ := weights.Lookup(name)
+		return t.Shape
+	}, nil
+}
+
 // Encoder returns the half of the autoencoder that reads pictures.
 func (m *Model) Encoder() (*vae.Encoder, error) {
 	return load(m, &m.encoder, "vae", func(l *nn.Loader) *vae.Encoder { return vae.LoadEncoder(l, m.vaeConfig) })

@@ -418,9 +418,20 @@ func TestDreamBooth(t *testing.T) {
 	if len(r.UNet) == 0 || len(r.Set.Tokens) != 2 || r.Set.HasPart(lora.UNet) {
 		t.Fatalf("%d weights, %d tokens", len(r.UNet), len(r.Set.Tokens))
 	}
+	// The base's UNet, name for name and shape for shape.
+	weights, err := x.base.Part("unet")
+	if err != nil {
+		t.Fatal(err)
+	}
 	names := map[string]bool{}
 	for _, e := range r.UNet {
 		names[e.Name] = true
+		if w, ok := weights.Lookup(e.Name); !ok || !slices.Equal(w.Shape, e.Shape) {
+			t.Errorf("%s has the shape %v, in the base %v", e.Name, e.Shape, w.Shape)
+		}
+	}
+	if n := len(weights.Names()); len(names) != n {
+		t.Errorf("%d weights, the base has %d", len(names), n)
 	}
 	if !names["conv_in.weight"] || !names["mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight"] {
 		t.Error("the weights lack their diffusers names")

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lowrank/lowrank/gpurunner/base"
 	"github.com/lowrank/lowrank/gpurunner/dataset"
 	"github.com/lowrank/lowrank/gpurunner/device/cpu"
 	"github.com/lowrank/lowrank/gpurunner/diffusion"
@@ -24,6 +25,7 @@ import (
 type tiny struct {
 	t     *testing.T
 	pool  *tensor.Pool
+	base  *base.Base
 	model *diffusion.Model
 }
 
@@ -53,8 +55,8 @@ func newTinyOn(t *testing.T, model string, options cpu.Options) *tiny {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &tiny{t: t, pool: tensor.NewPool(dev)}
-	if x.model, err = diffusion.Open(x.pool, enginetest.Base(t, dir)); err != nil {
+	x := &tiny{t: t, pool: tensor.NewPool(dev), base: enginetest.Base(t, dir)}
+	if x.model, err = diffusion.Open(x.pool, x.base); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -244,11 +244,15 @@ func (t *trainables) result() (*Result, error) {
 	if t.text != nil {
 		out.Set.Adapters = t.text.Export(r.Name, nil).Adapters
 	}
+	shape, err := r.Model.StoredShape("unet")
+	if err != nil {
+		return nil, err
+	}
 	for _, p := range t.slab.Params {
 		if p.Off >= t.groups[0].n {
 			break
 		}
-		out.UNet = append(out.UNet, safetensors.FromFloat32s(p.Name, safetensors.F16, p.Shape, p.V.T.Float32()))
+		out.UNet = append(out.UNet, safetensors.FromFloat32s(p.Name, safetensors.F16, shape(p.Name), p.V.T.Float32()))
 	}
 	return out, nil
 }
