@@ -33,7 +33,8 @@ func baseCommand() *cobra.Command {
 		Short: "Keep base models for the service",
 		Long: `Keep base models for the service: diffusers folders of SD 1.x, 2.x, inpainting or SDXL, or single .safetensors files of SD 1.x.
 A running service finds them within seconds.`,
-		Args: cobra.NoArgs,
+		Example: "  lowrank base add sd15 ./stable-diffusion-v1-5\n  lowrank base list",
+		Args:    cobra.NoArgs,
 	}
 	cmd.PersistentFlags().StringVar(&data, "data", "", dataHelp)
 	cmd.PersistentFlags().StringVar(&stackName, "aws", "", awsHelp)

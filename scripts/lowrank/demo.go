@@ -7,7 +7,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -25,6 +27,13 @@ all over HTTP as any client would. It ends with one picture that shows what was 
 		Example: "  lowrank demo --open\n  lowrank demo --keep ./demo",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			var show string
+			if open {
+				var err error
+				if show, err = opener(); err != nil {
+					return err
+				}
+			}
 			dir, err := demoDir(keep)
 			if err != nil {
 				return err
@@ -34,7 +43,7 @@ all over HTTP as any client would. It ends with one picture that shows what was 
 				return err
 			}
 			bars := &bars{cmd: cmd}
-			res, err := demo.Run(cmd.Context(), demo.Options{Binary: self, Dir: dir, Out: cmd.OutOrStdout(), Progress: bars.set})
+			res, err := demo.Run(cmd.Context(), demo.Options{Binary: self, Dir: dir, Out: cmd.OutOrStdout(), Write: writeFile, Progress: bars.set})
 			bars.close()
 			if err != nil {
 				if keep == "" {
@@ -44,7 +53,7 @@ all over HTTP as any client would. It ends with one picture that shows what was 
 			}
 			report(cmd, res, keep)
 			if open {
-				return openFile(res.Sheet)
+				return exec.Command(show, res.Sheet).Start()
 			}
 			return nil
 		},
@@ -105,17 +114,44 @@ func report(cmd *cobra.Command, res *demo.Result, keep string) {
 	if keep == "" {
 		fmt.Fprintf(out, "All of it lies in %s; remove it when you are done.\n", filepath.Dir(res.Sheet))
 	}
-	fmt.Fprintf(out, "\nNext:\n  lowrank generate --lora %s --lora-scale 0.7 \"a robot in the style of <1>\"\n  lowrank serve --data %s\n", res.Style, res.Data)
+	self := program()
+	fmt.Fprintf(out, "\nNext, draw something else in the style:\n  %s generate --lora %s --lora-scale %s \"a castle in the style of <1>\"\n", self, quoted(res.Style), demo.StyleScale)
+	fmt.Fprintf(out, "or open the pages of the service in a browser, with a token to sign in:\n  %[1]s token create --data %[2]s\n  %[1]s serve --data %[2]s\n", self, quoted(res.Data))
 }
 
-// openFile shows a file with the desktop's own program.
-func openFile(path string) error {
+// program is how the user calls this program from where they are.
+func program() string {
+	self, err := os.Executable()
+	if err == nil && strings.Contains(self, string(filepath.Separator)+"go-build") {
+		return "go run ./scripts/lowrank" // whose program is gone when it ends
+	}
+	if found, lookErr := exec.LookPath("lowrank"); err == nil && lookErr == nil && found == self {
+		return "lowrank"
+	}
+	return quoted(os.Args[0])
+}
+
+// quoted is a path as a shell takes it.
+func quoted(path string) string {
+	if strings.IndexFunc(path, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("/._-+:\\", r)
+	}) < 0 {
+		return path
+	}
+	if runtime.GOOS == "windows" {
+		return `"` + path + `"`
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
+
+// opener is the desktop's own program that shows files.
+func opener() (string, error) {
 	name := map[string]string{"darwin": "open", "windows": "explorer"}[runtime.GOOS]
 	if name == "" {
 		name = "xdg-open"
 	}
-	if err := exec.Command(name, path).Start(); err != nil {
-		return fmt.Errorf("could not open %s: %w", path, err)
+	if _, err := exec.LookPath(name); err != nil {
+		return "", fmt.Errorf("--open: there is no %s here to open the sheet with; leave --open out, the demo says where it is", name)
 	}
-	return nil
+	return name, nil
 }

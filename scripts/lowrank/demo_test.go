@@ -33,7 +33,7 @@ func TestDemo(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	res, err := demo.Run(t.Context(), demo.Options{Binary: binary, Dir: filepath.Join(dir, "demo"), Out: t.Output(), Progress: func(string, int, int) {}})
+	res, err := demo.Run(t.Context(), demo.Options{Binary: binary, Dir: filepath.Join(dir, "demo"), Out: t.Output(), Write: writeFile, Progress: func(string, int, int) {}})
 	if err != nil {
 		t.Fatal(err)
 	}

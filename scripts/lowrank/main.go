@@ -22,7 +22,11 @@ func main() {
 	if strings.HasPrefix(filepath.Base(os.Args[0]), "gpurunner") {
 		container.Main()
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup has it ignored
+		signals = append(signals, syscall.SIGHUP) // the terminal was closed
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	defer stop()
 	err := root().ExecuteContext(ctx)
 	switch {
@@ -44,6 +48,11 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
+		Version:       version,
+		Example: `  lowrank demo
+  lowrank train --task style --out neon.safetensors neon-sign.zip
+  lowrank generate --lora neon.safetensors --lora-scale 0.5 "a castle in the style of <1>"
+  lowrank serve`,
 	}
 	cmd.AddCommand(
 		demoCommand(),
@@ -58,5 +67,7 @@ func root() *cobra.Command {
 		doctorCommand(),
 		versionCommand(),
 	)
+	cmd.SetVersionTemplate(versionLine() + "\n")
+	addHelpers(cmd)
 	return cmd
 }

@@ -21,13 +21,17 @@ type progress struct {
 	container *mpb.Progress
 	bar       *mpb.Bar
 	beside    atomic.Value // string, what stands beside the bar, which draws when it likes
-	shown     time.Time
+	shown     time.Time // the last line, which said last
+	last      string
 
 	// The pace is measured from the first step that is told on: work that goes
 	// on where another process stopped did not do the steps before.
 	begun   time.Time
 	begunAt int
 }
+
+// linePause is between two lines where there is no terminal.
+const linePause = 5 * time.Second
 
 // newProgress shows work called label on out.
 func newProgress(out io.Writer, label string) *progress {
@@ -53,9 +57,9 @@ func (p *progress) set(done, total int, note string) {
 		p.bar.SetCurrent(int64(done))
 		return
 	}
-	// One line a second at most, and the last one.
-	if done == total || now.Sub(p.shown) >= time.Second {
-		p.shown = now
+	// A line now and then, and the last one once.
+	if text != p.last && (done == total || now.Sub(p.shown) >= linePause) {
+		p.shown, p.last = now, text
 		fmt.Fprintln(p.out, p.label+" "+text)
 	}
 }

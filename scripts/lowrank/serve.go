@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -32,7 +33,7 @@ type serveFlags struct {
 	addr, data, publicURL, eventsTo string
 	bases                           []string
 	runners                         int
-	selfSigned, loopback            bool
+	selfSigned, loopback, attached  bool
 	device                          pick.Request // of the runners
 }
 
@@ -70,6 +71,8 @@ On the first start a token is made and printed; "lowrank token create" makes mor
 	flags.BoolVar(&f.selfSigned, "tls-self-signed", false, "serve HTTPS with a certificate of its own making, kept in the data folder")
 	flags.BoolVar(&f.loopback, "allow-loopback", false, "let webhooks and user URLs reach this machine (for tests)")
 	flags.StringVar(&f.eventsTo, "events-to", "", "URL that lowrank.output.created is posted to")
+	flags.BoolVar(&f.attached, "attached", false, "stop when standard input ends (for a program that starts it)")
+	_ = flags.MarkHidden("attached")
 	return cmd
 }
 
@@ -93,7 +96,14 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 	if err != nil {
 		return err
 	}
-	ctx := cmd.Context()
+	ctx, cancel := context.WithCancel(cmd.Context())
+	defer cancel()
+	if f.attached {
+		go func() {
+			_, _ = io.Copy(io.Discard, os.Stdin)
+			cancel()
+		}()
+	}
 	store, err := local.Open(context.WithoutCancel(ctx), dir, local.Options{EventsTo: f.eventsTo, PublicURL: f.publicURL})
 	if err != nil {
 		return err
@@ -171,8 +181,8 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 	// Held answers first, then the runners hand their jobs back, then what
 	// tells the world about it.
 	close(stopping)
-	patience, cancel := context.WithTimeout(context.Background(), stopPatience)
-	defer cancel()
+	patience, hurry := context.WithTimeout(context.Background(), stopPatience)
+	defer hurry()
 	if shutdownErr := server.Shutdown(patience); shutdownErr != nil {
 		server.Close()
 	}

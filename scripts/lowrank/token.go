@@ -17,10 +17,11 @@ import (
 func tokenCommand() *cobra.Command {
 	var data, stackName string
 	cmd := &cobra.Command{
-		Use:   "token",
-		Short: "Make, list and revoke the tokens that clients sign in with",
-		Long:  "Make, list and revoke the tokens that clients sign in with. Only their hashes are kept; all of this works while the service runs.",
-		Args:  cobra.NoArgs,
+		Use:     "token",
+		Short:   "Make, list and revoke the tokens that clients sign in with",
+		Long:    "Make, list and revoke the tokens that clients sign in with. Only their hashes are kept; all of this works while the service runs.",
+		Example: "  export REPLICATE_API_TOKEN=$(lowrank token create)\n  lowrank token list",
+		Args:    cobra.NoArgs,
 	}
 	cmd.PersistentFlags().StringVar(&data, "data", "", dataHelp)
 	cmd.PersistentFlags().StringVar(&stackName, "aws", "", awsHelp)

@@ -75,9 +75,20 @@ func (c *client) call(ctx context.Context, method, path string, body, answer any
 		return err
 	}
 	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("%s %s: %s: %s", method, req.URL.Path, resp.Status, text)
+		return fmt.Errorf("%s %s: %s", method, req.URL.Path, refusal(resp.Status, text))
 	}
 	return json.Unmarshal(text, answer)
+}
+
+// refusal is what the service says of a request that it does not take.
+func refusal(status string, body []byte) string {
+	var problem struct {
+		Detail string `json:"detail"`
+	}
+	if err := json.Unmarshal(body, &problem); err == nil && problem.Detail != "" {
+		return problem.Detail
+	}
+	return status + ": " + string(body)
 }
 
 // train uploads a zip and has it trained: one request for the upload with the
@@ -102,7 +113,7 @@ func (c *client) train(ctx context.Context, name string, zip []byte, input map[s
 	defer resp.Body.Close()
 	if resp.StatusCode/100 != 2 {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1000))
-		return nil, fmt.Errorf("upload of %s: %s: %s", name, resp.Status, text)
+		return nil, fmt.Errorf("upload of %s: %s", name, refusal(resp.Status, text))
 	}
 	return &up.Prediction, nil
 }

@@ -25,6 +25,8 @@ type Options struct {
 	Binary string // the lowrank program
 	Dir    string // an empty folder that the demo fills
 	Out    io.Writer
+	// Write puts a whole file in its place, or nothing.
+	Write func(path string, data []byte) error
 	// Progress shows how far a part of the work is.
 	Progress func(label string, done, total int)
 }
@@ -66,6 +68,9 @@ var mascotShots = []shot{
 
 // bothSeeds are of pictures of the mascot in the style.
 var bothSeeds = []int{31, 32, 40, 12, 10, 33, 34, 49}
+
+// StyleScale is the strength at which the style is drawn.
+const StyleScale = "0.5"
 
 // trainingSeed is the seed of both trainings.
 const trainingSeed = 7
@@ -116,7 +121,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	res.Sheet = filepath.Join(o.Dir, "contact-sheet.png")
-	if err := os.WriteFile(res.Sheet, sheet, 0o644); err != nil {
+	if err := o.Write(res.Sheet, sheet); err != nil {
 		return nil, err
 	}
 	res.Style, res.Mascot, res.Data = d.style.file, d.mascot.file, filepath.Join(o.Dir, "data")
@@ -136,6 +141,24 @@ type concept struct{ url, file string }
 
 var bar = regexp.MustCompile(`(?m)^\s*\d+%\|.*\|\s*(\d+)/(\d+)`)
 
+// phases of a training are two: textual inversion, then the adapters.
+var phases = []string{"a word for it", "how it looks"}
+
+// progress reads a training's bars, one after the other in its logs: which it is
+// at, from 0, and how far.
+func progress(logs string) (phase, done, total int) {
+	before := 0
+	for _, line := range bar.FindAllStringSubmatch(logs, -1) {
+		done, _ = strconv.Atoi(line[1])
+		total, _ = strconv.Atoi(line[2])
+		if done < before {
+			phase++
+		}
+		before = done
+	}
+	return phase, done, total
+}
+
 // train has a set of samples learnt and downloads the result.
 func (d *demo) train(ctx context.Context, set, task, label string) (concept, error) {
 	zip, err := samples.Zip(set)
@@ -147,14 +170,9 @@ func (d *demo) train(ctx context.Context, set, task, label string) (concept, err
 		return concept{}, err
 	}
 	p, err = d.s.wait(ctx, p, func(now *prediction) {
-		lines := bar.FindAllStringSubmatch(now.Logs, -1)
-		if len(lines) == 0 {
-			return
+		if phase, done, total := progress(now.Logs); total > 0 {
+			d.o.Progress(label+", "+phases[min(phase, len(phases)-1)], done, total)
 		}
-		last := lines[len(lines)-1]
-		done, _ := strconv.Atoi(last[1])
-		total, _ := strconv.Atoi(last[2])
-		d.o.Progress(label, done, total)
 	})
 	if err != nil {
 		return concept{}, err
@@ -168,7 +186,7 @@ func (d *demo) train(ctx context.Context, set, task, label string) (concept, err
 		return concept{}, err
 	}
 	file := filepath.Join(d.o.Dir, set+".safetensors")
-	if err := os.WriteFile(file, data, 0o644); err != nil {
+	if err := d.o.Write(file, data); err != nil {
 		return concept{}, err
 	}
 	fmt.Fprintf(d.o.Out, "%s learnt: %s, %.1f MB\n", strings.SplitN(label, ":", 2)[0], file, float64(len(data))/1e6)
@@ -199,7 +217,7 @@ func (d *demo) draw(ctx context.Context) ([]section, error) {
 	}
 	for _, s := range styleShots {
 		add(&sections[0].rows[0], s.prompt, s.prompt, s.seed, nil)
-		add(&sections[0].rows[1], s.prompt, s.prompt+" in the style of <1>", s.seed, map[string]any{"lora_urls": d.style.url, "lora_scales": "0.5"})
+		add(&sections[0].rows[1], s.prompt, s.prompt+" in the style of <1>", s.seed, map[string]any{"lora_urls": d.style.url, "lora_scales": StyleScale})
 	}
 	for _, s := range mascotShots {
 		prompt := fmt.Sprintf(s.prompt, "<1>")

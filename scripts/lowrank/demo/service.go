@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// service is a running `lowrank serve`.
+// service is a running `lowrank serve`. It lives as long as its standard input is
+// open: however the demo ends, it does not stay behind.
 type service struct {
 	cmd *exec.Cmd
 	log *os.File
@@ -32,9 +33,12 @@ func start(ctx context.Context, binary, dir string) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &service{cmd: exec.Command(binary, "serve", "--data", filepath.Join(dir, "data"), "--addr", "127.0.0.1:0"), log: log}
+	s := &service{cmd: exec.Command(binary, "serve", "--data", filepath.Join(dir, "data"), "--addr", "127.0.0.1:0", "--attached"), log: log}
 	s.cmd.Stderr = log
 	detach(s.cmd)
+	if _, err := s.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err

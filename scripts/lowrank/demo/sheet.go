@@ -6,6 +6,7 @@ import (
 	"image/color"
 	"image/draw"
 	"image/png"
+	"strings"
 
 	xdraw "golang.org/x/image/draw"
 	"golang.org/x/image/font"
@@ -43,11 +44,11 @@ type section struct {
 }
 
 const (
-	side    = 160 // pixels of a picture on the sheet
-	gap     = 12
-	margin  = 28
-	labelW  = 164
-	caption = 22
+	side   = 160 // pixels of a picture on the sheet
+	gap    = 12
+	margin = 28
+	labelW = 164
+	line   = 15 // from one line of text to the next
 )
 
 var (
@@ -87,7 +88,7 @@ func contactSheet(title string, sections []section) ([]byte, error) {
 		height += 58
 		for _, r := range s.rows {
 			columns = max(columns, len(r.cells))
-			height += side + caption + gap
+			height += f.height(r)
 		}
 		height += gap
 	}
@@ -96,23 +97,24 @@ func contactSheet(title string, sections []section) ([]byte, error) {
 	draw.Draw(sheet, sheet.Bounds(), image.NewUniform(paper), image.Point{}, draw.Src)
 
 	y := margin + 18
-	write(sheet, f.title, ink, margin, y, title, width-2*margin)
+	write(sheet, f.title, ink, margin, y, title)
 	y += 36
 	for _, s := range sections {
-		write(sheet, f.heading, ink, margin, y, s.heading, width-2*margin)
-		write(sheet, f.text, faint, margin, y+20, s.text, width-2*margin)
+		write(sheet, f.heading, ink, margin, y, s.heading)
+		write(sheet, f.text, faint, margin, y+20, s.text)
 		y += 38
 		for _, r := range s.rows {
-			write(sheet, f.text, ink, margin, y+side/2, r.label, labelW-gap)
+			label := wrap(f.text, r.label, labelW-gap)
+			write(sheet, f.text, ink, margin, y+side/2-(len(label)-1)*line/2, label...)
 			for i, c := range r.cells {
 				x := margin + labelW + i*(side+gap)
 				to := image.Rect(x, y, x+side, y+side)
 				// Each pixel of a small picture stays one: nothing is made to
 				// look better than it is.
 				xdraw.NearestNeighbor.Scale(sheet, to, c.picture, c.picture.Bounds(), draw.Src, nil)
-				write(sheet, f.text, faint, x, y+side+15, c.caption, side+gap-4)
+				write(sheet, f.text, faint, x, y+side+line, wrap(f.text, c.caption, side)...)
 			}
-			y += side + caption + gap
+			y += f.height(r)
 		}
 		y += 20 + gap
 	}
@@ -123,15 +125,33 @@ func contactSheet(title string, sections []section) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// write puts one line of text, cut where it would be wider than width.
-func write(to draw.Image, face font.Face, c color.Color, x, y int, text string, width int) {
-	for font.MeasureString(face, text) > fixed.I(width) && len(text) > 0 {
-		runes := []rune(text)
-		text = string(runes[:len(runes)-2]) + "…"
-		if len(runes) < 3 {
-			break
+// height is that of a row: pictures, the captions below them, and a gap.
+func (f faces) height(r row) int {
+	lines := 1
+	for _, c := range r.cells {
+		lines = max(lines, len(wrap(f.text, c.caption, side)))
+	}
+	return side + lines*line + 7 + gap
+}
+
+// wrap breaks a text between words into lines that are at most width pixels
+// wide; a word wider than that has a line to itself.
+func wrap(face font.Face, text string, width int) []string {
+	var lines []string
+	for _, word := range strings.Fields(text) {
+		if last := len(lines) - 1; last >= 0 && font.MeasureString(face, lines[last]+" "+word) <= fixed.I(width) {
+			lines[last] += " " + word
+		} else {
+			lines = append(lines, word)
 		}
 	}
-	d := font.Drawer{Dst: to, Src: image.NewUniform(c), Face: face, Dot: fixed.P(x, y)}
-	d.DrawString(text)
+	return lines
+}
+
+// write puts lines of text below each other, the first one's base line at y.
+func write(to draw.Image, face font.Face, c color.Color, x, y int, lines ...string) {
+	for i, text := range lines {
+		d := font.Drawer{Dst: to, Src: image.NewUniform(c), Face: face, Dot: fixed.P(x, y+i*line)}
+		d.DrawString(text)
+	}
 }
