@@ -77,7 +77,7 @@ func demoDir(keep string) (string, error) {
 		return "", fmt.Errorf("--keep %s: the folder is not empty; name a new one", keep)
 	}
 	if err := os.MkdirAll(keep, 0o755); err != nil {
-		return "", err
+		return "", fmt.Errorf("--keep %s: %w", keep, err)
 	}
 	return filepath.Abs(keep)
 }
@@ -86,13 +86,14 @@ func demoDir(keep string) (string, error) {
 type bars struct {
 	cmd   *cobra.Command
 	label string
+	phase int
 	now   *progress
 }
 
-func (b *bars) set(label string, done, total int) {
-	if label != b.label {
+func (b *bars) set(label string, phase, done, total int) {
+	if label != b.label || phase != b.phase {
 		b.close()
-		b.label, b.now = label, newProgress(b.cmd.ErrOrStderr(), label)
+		b.label, b.phase, b.now = label, phase, newProgress(b.cmd.ErrOrStderr(), label)
 	}
 	b.now.set(done, total, "")
 }
@@ -115,7 +116,7 @@ func report(cmd *cobra.Command, res *demo.Result, keep string) {
 		fmt.Fprintf(out, "All of it lies in %s; remove it when you are done.\n", filepath.Dir(res.Sheet))
 	}
 	self := program()
-	fmt.Fprintf(out, "\nNext, draw something else in the style:\n  %s generate --lora %s --lora-scale %s \"a castle in the style of <1>\"\n", self, quoted(res.Style), demo.StyleScale)
+	fmt.Fprintf(out, "\nNext, draw something else in the style:\n  %s generate --lora %s --lora-scale %s --guidance %d \"a whale in the style of <1>\"\n", self, quoted(res.Style), demo.StyleScale, demo.StyleGuidance)
 	fmt.Fprintf(out, "or open the pages of the service in a browser, with a token to sign in:\n  %[1]s token create --data %[2]s\n  %[1]s serve --data %[2]s\n", self, quoted(res.Data))
 }
 

@@ -22,8 +22,8 @@ import (
 var updateSheet = flag.Bool("update", false, "replace docs/contact-sheet.png by the demo's")
 
 // TestDemo runs the demo and measures the pictures of its sheet as the training tests measure theirs: with the style they look more
-// like the held-out signs than without, and keep their subjects; the mascot's have his shape; those of both are nearer to neon
-// than the mascot alone and nearer to the mascot than the style alone.
+// like the held-out signs than without, and keep their subjects; the mascot's have his shape; those of both are nearly as near to
+// neon as the style's, and nearer to the mascot.
 func TestDemo(t *testing.T) {
 	if !paritytest.Required("demo") {
 		t.Skip("a minute or two: LOWRANK_REQUIRE=demo runs it")
@@ -33,7 +33,7 @@ func TestDemo(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	res, err := demo.Run(t.Context(), demo.Options{Binary: binary, Dir: filepath.Join(dir, "demo"), Out: t.Output(), Write: writeFile, Progress: func(string, int, int) {}})
+	res, err := demo.Run(t.Context(), demo.Options{Binary: binary, Dir: filepath.Join(dir, "demo"), Out: t.Output(), Write: writeFile, Progress: func(string, int, int, int) {}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,8 +97,13 @@ func TestDemo(t *testing.T) {
 	})
 	other := middle(without, toLowie)
 	count("nearer to the mascot's shape than other things are", 7, func(i int) bool { return toLowie(mascot[i]) < other })
-	alone, neonAlone := middle(mascot, toNeon), middle(style, toLowie)
-	count("both: nearer to neon than the mascot alone", 7, func(i int) bool { return toNeon(both[i]) < alone })
+	// Dark alone is no neon: a quarter of the way leaves out the mascot dimmed.
+	tubes, alone, neonAlone := middle(style, toNeon), middle(mascot, toNeon), middle(style, toLowie)
+	t.Logf("from neon: the style %.1f, the mascot %.1f; both:", tubes, alone)
+	for i := range both {
+		t.Logf("%d: %.1f from neon, %.2f from the mascot", i, toNeon(both[i]), toLowie(both[i]))
+	}
+	count("both: at most a quarter of the way from the style to the mascot alone", 7, func(i int) bool { return toNeon(both[i]) < tubes+(alone-tubes)/4 })
 	count("both: nearer to the mascot than the style alone", 6, func(i int) bool { return toLowie(both[i]) < neonAlone })
 }
 

@@ -109,8 +109,10 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 		return err
 	}
 	defer store.Close()
-	if err := store.Lock(); err != nil {
-		return err // its sentence says who holds the folder
+	if err := store.Lock(); errors.Is(err, infra.ErrInUse) {
+		return fmt.Errorf("another lowrank serve is using %s: stop it, or name another folder with --data", dir)
+	} else if err != nil {
+		return err
 	}
 	listener, err := net.Listen("tcp", f.addr)
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"text/tabwriter"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lowrank/lowrank/events"
+	"github.com/lowrank/lowrank/infra"
 	"github.com/lowrank/lowrank/infra/aws/stack"
 	"github.com/lowrank/lowrank/infra/local"
 	"github.com/lowrank/lowrank/infra/registry"
@@ -96,6 +98,9 @@ func tokenCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return open(cmd.Context(), func(r *registry.Registry) error {
 				t, err := r.RevokeToken(cmd.Context(), args[0])
+				if errors.Is(err, infra.ErrNotFound) {
+					return errors.New("no token has this name or text; \"lowrank token list\" shows the names")
+				}
 				if err != nil {
 					return err
 				}

@@ -27,8 +27,8 @@ type Options struct {
 	Out    io.Writer
 	// Write puts a whole file in its place, or nothing.
 	Write func(path string, data []byte) error
-	// Progress shows how far a part of the work is.
-	Progress func(label string, done, total int)
+	// Progress shows how far a phase of a part of the work is.
+	Progress func(label string, phase, done, total int)
 }
 
 // Result is what Run made.
@@ -58,19 +58,36 @@ type shot struct {
 }
 
 // styleShots are of things that the style's pictures do not show.
-var styleShots = []shot{{"a bear", 11}, {"a butterfly", 15}, {"a frog", 8}, {"a heart", 14}, {"a mushroom", 15}, {"a penguin", 11}, {"a robot", 11}, {"a star", 8}}
+var styleShots = []shot{{"a bear", 14}, {"a butterfly", 11}, {"a castle", 14}, {"a duck", 11}, {"a frog", 8}, {"a heart", 14}, {"a penguin", 8}, {"a robot", 11}}
 
 // mascotShots put the mascot where its pictures do not show it.
 var mascotShots = []shot{
 	{"a picture of %s", 16}, {"%s on a yellow background", 16}, {"%s on a pink background", 16}, {"%s on a purple background", 16},
-	{"%s in the style of stained glass", 16}, {"%s in the style of gold", 16}, {"%s in the style of sunset", 10}, {"%s in the style of sepia", 12},
+	{"%s in the style of chalk", 40}, {"%s in the style of gold", 16}, {"%s in the style of sunset", 10}, {"%s in the style of sepia", 12},
 }
 
-// bothSeeds are of pictures of the mascot in the style.
-var bothSeeds = []int{31, 32, 40, 12, 10, 33, 34, 49}
+// bothPrompt names, beside the style, the one of the base's own that is nearest:
+// with two concepts at full strength neither word alone says lines enough.
+const bothPrompt = "<2> in the style of blueprint in the style of <1>"
 
-// StyleScale is the strength at which the style is drawn.
-const StyleScale = "0.5"
+// bothSeeds are of pictures of the mascot in the style.
+var bothSeeds = []int{1, 2, 12, 14, 15, 56, 59, 63}
+
+// Scales of the concepts.
+const (
+	StyleScale  = "0.85"
+	mascotScale = "1"
+	bothScales  = "1|1"
+)
+
+// Guidance of the pictures. The base's own, 4.5, makes a learnt style's colours
+// hard.
+const (
+	StyleGuidance  = 3
+	mascotGuidance = 4.5
+	bothGuidance   = 2.5
+	bothSteps      = 20
+)
 
 // trainingSeed is the seed of both trainings.
 const trainingSeed = 7
@@ -141,9 +158,6 @@ type concept struct{ url, file string }
 
 var bar = regexp.MustCompile(`(?m)^\s*\d+%\|.*\|\s*(\d+)/(\d+)`)
 
-// phases of a training are two: textual inversion, then the adapters.
-var phases = []string{"a word for it", "how it looks"}
-
 // progress reads a training's bars, one after the other in its logs: which it is
 // at, from 0, and how far.
 func progress(logs string) (phase, done, total int) {
@@ -171,7 +185,7 @@ func (d *demo) train(ctx context.Context, set, task, label string) (concept, err
 	}
 	p, err = d.s.wait(ctx, p, func(now *prediction) {
 		if phase, done, total := progress(now.Logs); total > 0 {
-			d.o.Progress(label+", "+phases[min(phase, len(phases)-1)], done, total)
+			d.o.Progress(label, phase, done, total)
 		}
 	})
 	if err != nil {
@@ -204,28 +218,27 @@ func (d *demo) draw(ctx context.Context) ([]section, error) {
 	}
 	var wishes []wish
 	sections := []section{
-		{heading: "A style", text: "24 pictures of neon signs were uploaded; none shows these things. The same prompt and seed, without and with the concept.",
-			rows: []row{{label: "without"}, {label: "in the style of <1>"}}},
-		{heading: "A mascot", text: "10 pictures of Lowie were uploaded. The prompts put him where the pictures do not.", rows: []row{{label: "<1>"}}},
-		{heading: "Both at once", text: "Two files on one loaded base: the mascot as a neon sign at night, by eight seeds.", rows: []row{{label: "<1> and <2>"}}},
+		{heading: "A style", text: "24 pictures of neon signs were uploaded; none shows these things. The same prompt and seed without and with the concept, at scale " + StyleScale + ".",
+			rows: []row{{label: "without"}, {label: "with “in the style of <1>”"}}},
+		{heading: "A mascot", text: "10 pictures of Lowie, who has one eye, were uploaded. The prompts put him where the pictures do not, at scale " + mascotScale + ".", rows: []row{{label: "<1>"}}},
+		{heading: "Both at once", text: "Two files on one loaded base: the mascot as a neon sign, by eight seeds, each at scale 1.", rows: []row{{label: bothPrompt}}},
 	}
-	add := func(r *row, caption, prompt string, seed int, more map[string]any) {
-		in := map[string]any{"prompt": prompt, "seed": seed}
+	add := func(r *row, caption, prompt string, seed int, guidance float64, more map[string]any) {
+		in := map[string]any{"prompt": prompt, "seed": seed, "guidance_scale": guidance}
 		maps.Copy(in, more)
 		wishes = append(wishes, wish{r, len(r.cells), caption, in})
 		r.cells = append(r.cells, cell{caption: caption})
 	}
 	for _, s := range styleShots {
-		add(&sections[0].rows[0], s.prompt, s.prompt, s.seed, nil)
-		add(&sections[0].rows[1], s.prompt, s.prompt+" in the style of <1>", s.seed, map[string]any{"lora_urls": d.style.url, "lora_scales": StyleScale})
+		add(&sections[0].rows[0], s.prompt, s.prompt, s.seed, StyleGuidance, nil)
+		add(&sections[0].rows[1], s.prompt, s.prompt+" in the style of <1>", s.seed, StyleGuidance, map[string]any{"lora_urls": d.style.url, "lora_scales": StyleScale})
 	}
 	for _, s := range mascotShots {
 		prompt := fmt.Sprintf(s.prompt, "<1>")
-		add(&sections[1].rows[0], prompt, prompt, s.seed, map[string]any{"lora_urls": d.mascot.url, "lora_scales": "1"})
+		add(&sections[1].rows[0], prompt, prompt, s.seed, mascotGuidance, map[string]any{"lora_urls": d.mascot.url, "lora_scales": mascotScale})
 	}
 	for _, seed := range bothSeeds {
-		add(&sections[2].rows[0], fmt.Sprintf("seed %d", seed), "<2> in the style of <1> in the style of night", seed,
-			map[string]any{"lora_urls": d.style.url + "|" + d.mascot.url, "lora_scales": "0.7|0.95"})
+		add(&sections[2].rows[0], fmt.Sprintf("seed %d", seed), bothPrompt, seed, bothGuidance, map[string]any{"lora_urls": d.style.url + "|" + d.mascot.url, "lora_scales": bothScales, "num_inference_steps": bothSteps})
 	}
 
 	var mu sync.Mutex
@@ -246,7 +259,7 @@ func (d *demo) draw(ctx context.Context) ([]section, error) {
 			}
 			w.row.cells[w.i].picture = picture
 			done++
-			d.o.Progress("drawing", done, len(wishes))
+			d.o.Progress("drawing", 0, done, len(wishes))
 		})
 	}
 	group.Wait()
