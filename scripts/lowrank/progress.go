@@ -21,7 +21,7 @@ type progress struct {
 	container *mpb.Progress
 	bar       *mpb.Bar
 	beside    atomic.Value // string, what stands beside the bar, which draws when it likes
-	shown     time.Time // the last line, which said last
+	shown     time.Time    // the last line, which said last
 	last      string
 
 	// The pace is measured from the first step that is told on: work that goes
