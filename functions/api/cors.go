@@ -15,7 +15,7 @@ func allowOrigin(h http.Header) {
 func preflight(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE, QUERY, OPTIONS")
-	h.Set("Access-Control-Allow-Headers", "authorization, content-type, prefer, user-agent, cancel-after, range, if-none-match")
+	h.Set("Access-Control-Allow-Headers", "authorization, content-type, prefer, user-agent, cancel-after, last-event-id, range, if-none-match")
 	h.Set("Access-Control-Max-Age", "600")
 	w.WriteHeader(http.StatusNoContent)
 }
