@@ -56,6 +56,12 @@ func (op *attention) backward(p *Pass, dy *tensor.Tensor) {
 	dq, dk, dv := p.new(q.Shape...), p.new(k.Shape...), p.new(v.Shape...)
 	p.Device().AttentionBack(dq.Matrix(), dk.Matrix(), dv.Matrix(), dy.Matrix(), o.Matrix(),
 		q.Matrix(), k.Matrix(), v.Matrix(), op.lse.Data, op.g)
+	if op.g.TK == 1 {
+		// A single token has all of the attention whatever q and k are. What
+		// rounding leaves of their gradient AdamW would scale up to whole steps.
+		p.Device().Fill(dq.Data, 0)
+		p.Device().Fill(dk.Data, 0)
+	}
 	for _, part := range []struct {
 		v *Value
 		g *tensor.Tensor
