@@ -19,10 +19,10 @@ import (
 
 // A drawing beside stable-diffusion.cpp. Its wrapper hands out no UNet, so what
 // is timed is a step of a guided drawing, which is an evaluation of two samples
-// and next to nothing else. With four steps both sides' schedules of Euler's
-// method are the same numbers: timesteps 999, 666, 333 and 0.
+// and next to nothing else. With two steps both sides' schedules of Euler's
+// method are the same numbers: timesteps 999 and 0.
 const (
-	drawingSteps    = 4
+	drawingSteps    = 2
 	drawingPrompt   = "a photo of a lighthouse at night"
 	drawingGuidance = 7.5
 	drawingSide     = 512

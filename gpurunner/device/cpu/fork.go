@@ -55,11 +55,14 @@ type pool struct {
 	finished sync.WaitGroup
 }
 
-// forkCost is the work, in multiply-adds or elements moved, below which waking
-// others takes longer than doing it.
-const forkCost = 1 << 19
+// forkCost is the work, in multiply-adds or elements moved, below which sharing
+// it with workers that still spin takes longer than doing it.
+const forkCost = 1 << 17
 
-const spin = 20 * time.Microsecond
+// spin is how long a worker without work waits before it parks: longer than most
+// runs of small operations between large ones, for waking a parked one takes tens
+// of microseconds.
+const spin = 200 * time.Microsecond
 
 func newPool(threads int, pages Pages) *pool {
 	p := &pool{pages: pages}

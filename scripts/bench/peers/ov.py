@@ -7,6 +7,7 @@ import gc
 import json
 import sys
 import time
+import warnings
 
 import numpy as np
 import openvino as ov
@@ -14,6 +15,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 torch.set_grad_enabled(False)
+warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
 
 
 def numbers(shape, seed):
