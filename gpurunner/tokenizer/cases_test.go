@@ -51,19 +51,19 @@ func (c *caseFile) add(t *testing.T, tok *Tokenizer) {
 	}
 }
 
-// caseFiles lists a file of this package's testdata and its like in every full set of parity numbers.
-func caseFiles(t *testing.T, own, name string) map[string]string {
-	files := map[string]string{"testdata": filepath.Join("testdata", own)}
+// caseFiles lists the cases of the real vocabulary: this package's and those of every full set of parity numbers.
+func caseFiles(t *testing.T) map[string]string {
+	files := map[string]string{"testdata": filepath.Join("testdata", "cases.json.gz")}
 	for _, root := range paritytest.Roots(t) {
-		if root.Has("tokenizer/" + name) {
-			files[root.Name] = root.Path("tokenizer/" + name)
+		if root.Name != "small" {
+			files[root.Name] = root.Path("tokenizer/cases.json")
 		}
 	}
 	return files
 }
 
 func TestCases(t *testing.T) {
-	for set, path := range caseFiles(t, "cases.json.gz", "cases.json") {
+	for set, path := range caseFiles(t) {
 		t.Run(set, func(t *testing.T) {
 			c := readCases(t, path)
 			tok := CLIP()
@@ -101,7 +101,7 @@ func checkPadded(t *testing.T, tok *Tokenizer, text string, ids []int) {
 
 // TestOriginalCases: the mode Original against the tokenizer of early 2023, with ftfy.
 func TestOriginalCases(t *testing.T) {
-	for set, path := range caseFiles(t, "cases.json.gz", "cases.json") {
+	for set, path := range caseFiles(t) {
 		t.Run(set, func(t *testing.T) {
 			c := readCases(t, path)
 			tok := CLIP().WithMode(Original)
@@ -130,21 +130,16 @@ func TestOriginalCases(t *testing.T) {
 	}
 }
 
+// TestTinyCases: each set's texts under the tokenizer of that set's model, this package's under the embedded set's.
 func TestTinyCases(t *testing.T) {
-	models := map[string]string{}
 	for _, root := range paritytest.Roots(t) {
-		for _, m := range root.Models(t) {
-			models[m] = root.Path("models/" + m + "/tokenizer")
+		path := root.Path("tokenizer/cases_tiny.json")
+		if root.Name == "small" {
+			path = filepath.Join("testdata", "cases_tiny.json")
 		}
-	}
-	for set, path := range caseFiles(t, "cases_tiny.json", "cases_tiny.json") {
-		t.Run(set, func(t *testing.T) {
+		t.Run(root.Name, func(t *testing.T) {
 			c := readCases(t, path)
-			folder, ok := models[c.Model]
-			if !ok {
-				t.Fatalf("there is no model %q", c.Model)
-			}
-			tok, err := Load(os.DirFS(folder))
+			tok, err := Load(os.DirFS(root.Path("models/" + c.Model + "/tokenizer")))
 			if err != nil {
 				t.Fatal(err)
 			}
