@@ -56,7 +56,7 @@ var classes = map[string]class{
 		meta:      func(meta map[string]any, prefix string) map[string]any { return object(meta, prefix) },
 		input:     opsInput,
 		numbers:   func(path []string) bool { return path[0] == "total_norms" },
-		tolerance: always(tolOps),
+		tolerance: opsTolerance,
 	},
 	"schedulers": {
 		glob:      "schedulers/*.safetensors",
@@ -107,6 +107,13 @@ func opsInput(name string) bool {
 		return strings.Contains(name, ".grad.")
 	}
 	return begins("in.", "upstream", "init.")(name)
+}
+
+func opsTolerance(_ *Case, name string) Tolerance {
+	if strings.HasPrefix(name, "grad.") {
+		return tolOpsGradient
+	}
+	return tolOps
 }
 
 func gradNumbers(path []string) bool {
