@@ -146,7 +146,12 @@ func shards(part, name string, text []byte) ([]string, error) {
 }
 
 func (f *folder) open(file string) (*safetensors.File, error) {
-	return safetensors.OpenFS(f.fsys, file)
+	out, err := safetensors.OpenFS(f.fsys, file)
+	var at *fs.PathError // of a file system that does not know where it lies
+	if errors.As(err, &at) {
+		return nil, fmt.Errorf("%s: %w", f.name, err)
+	}
+	return out, err
 }
 
 func (f *folder) rename(part string) rename { return renameFor(part) }

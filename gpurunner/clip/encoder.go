@@ -10,6 +10,12 @@ import (
 	"github.com/lowrank/lowrank/gpurunner/tensor"
 )
 
+// The tables, by their names.
+const (
+	tokenTable    = "text_model.embeddings.token_embedding.weight"
+	positionTable = "text_model.embeddings.position_embedding.weight"
+)
+
 // Encoder is a text encoder on a device.
 type Encoder struct {
 	Config Config
@@ -42,8 +48,8 @@ func Load(l *nn.Loader, c Config) *Encoder {
 	m := l.In("text_model")
 	e := &Encoder{
 		Config:    c,
-		tokens:    m.Host("embeddings.token_embedding.weight", c.VocabSize, c.HiddenSize),
-		positions: m.Host("embeddings.position_embedding.weight", c.Positions, c.HiddenSize),
+		tokens:    l.Host(tokenTable, c.VocabSize, c.HiddenSize),
+		positions: l.Host(positionTable, c.Positions, c.HiddenSize),
 		final:     m.LayerNorm("final_layer_norm", c.HiddenSize, c.LayerNormEps),
 	}
 	for i := range c.Layers {
@@ -169,9 +175,16 @@ func (e *Encoder) embed(p *autodiff.Pass, prompts Prompts, extra *Placeholders) 
 		for i, id := range ids {
 			row := rows[(b*t+i)*c:][:c]
 			copy(row, nn.Row(e.positions, i))
+			if !finite(row) {
+				return nil, fmt.Errorf("weight %q is not finite (row %d)", positionTable, i)
+			}
 			switch id := int(id); {
 			case id >= 0 && id < e.Config.VocabSize:
-				for j, v := range nn.Row(e.tokens, id) {
+				token := nn.Row(e.tokens, id)
+				if !finite(token) {
+					return nil, fmt.Errorf("weight %q is not finite (row %d)", tokenTable, id)
+				}
+				for j, v := range token {
 					row[j] += v
 				}
 			case id >= e.Config.VocabSize && id < e.Config.VocabSize+added:
@@ -185,6 +198,17 @@ func (e *Encoder) embed(p *autodiff.Pass, prompts Prompts, extra *Placeholders) 
 	base := p.Pool.FromFloat32(rows, len(prompts), t, c)
 	defer base.Release()
 	return p.PlaceRows(base, table, at, seen), nil
+}
+
+// finite reports whether all of a table's row are numbers: tables stay in
+// their file, so loading has not looked at them.
+func finite(row []float32) bool {
+	for _, v := range row {
+		if v-v != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // pool picks each prompt's state at its end token: the highest id where the

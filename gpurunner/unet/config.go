@@ -118,7 +118,7 @@ func (c Config) check() error {
 		}
 	}
 	if c.InChannels < 1 || c.OutChannels < 1 || c.LayersPerBlock < 1 || c.CrossAttention < 1 || c.Groups < 1 || c.LayersPerBlock > 64 {
-		return fmt.Errorf("in_channels, out_channels, layers_per_block, cross_attention_dim and norm_num_groups must be positive")
+		return fmt.Errorf("in_channels, out_channels, layers_per_block, cross_attention_dim and norm_num_groups must be positive, layers_per_block at most 64")
 	}
 	for i, ch := range c.Channels {
 		if ch < 1 || ch%c.Groups != 0 {

@@ -36,7 +36,7 @@ func ParseConfig(data []byte) (Config, error) {
 		return c, fmt.Errorf("vae's config.json: block_out_channels has %d entries", n)
 	}
 	if c.InChannels != 3 || c.OutChannels != 3 || c.LatentChannels < 1 || c.LayersPerBlock < 1 || c.LayersPerBlock > 64 || c.Groups < 1 || c.ScalingFactor <= 0 {
-		return c, fmt.Errorf("vae's config.json: want 3 picture channels and positive latent_channels, layers_per_block, norm_num_groups and scaling_factor")
+		return c, fmt.Errorf("vae's config.json: want 3 picture channels and positive latent_channels, layers_per_block (at most 64), norm_num_groups and scaling_factor")
 	}
 	for i, ch := range c.Channels {
 		if ch < 1 || ch%c.Groups != 0 {
