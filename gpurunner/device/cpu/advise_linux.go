@@ -1,7 +1,37 @@
 package cpu
 
-import "golang.org/x/sys/unix"
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
 
 // adviseHuge asks for large pages; a kernel without them says no, and small
 // ones do.
 func adviseHuge(p []byte) { _ = unix.Madvise(p, unix.MADV_HUGEPAGE) }
+
+// room refuses more memory than the machine has left. Linux maps more than it
+// has and ends some process when the pages are touched: an error in time is
+// better.
+func room(size int) error {
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return nil // nothing is known
+	}
+	left, known := int64(0), false
+	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
+		var kib int64
+		if n, _ := fmt.Sscanf(lines.Text(), "MemAvailable: %d kB", &kib); n == 1 {
+			left, known = left+kib<<10, true
+		} else if n, _ := fmt.Sscanf(lines.Text(), "SwapFree: %d kB", &kib); n == 1 {
+			left += kib << 10
+		}
+	}
+	if known && int64(size) > left {
+		return fmt.Errorf("the machine has %d bytes left", left)
+	}
+	return nil
+}

@@ -12,6 +12,12 @@ var _ Pages = Anonymous{}
 
 // Map implements Pages.
 func (Anonymous) Map(size int) ([]byte, error) {
+	const large = 64 << 20 // smaller pieces come often and do not decide
+	if size >= large {
+		if err := room(size); err != nil {
+			return nil, err
+		}
+	}
 	p, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
 		return nil, err
