@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 )
@@ -36,6 +37,19 @@ func writeMode(path string, data []byte, mode os.FileMode) (err error) {
 		err = os.Rename(f.Name(), path)
 	}
 	return err
+}
+
+// checkOutput refuses a path of --out to which nothing can be written, before
+// the work begins.
+func checkOutput(path string) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return fmt.Errorf("--out %s is a folder; name a file in it", path)
+	}
+	dir := filepath.Dir(path)
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return fmt.Errorf("--out %s: there is no folder %s", path, dir)
+	}
+	return nil
 }
 
 func ignoreMissing(err error) error {

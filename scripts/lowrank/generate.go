@@ -47,7 +47,12 @@ A concept's file is mounted with --lora; the prompt calls the first one <1>, the
   lowrank generate --lora neon.safetensors --lora-scale 0.8 "a pizza in the style of <1>"
   lowrank generate --base ./stable-diffusion-v1-5 --size 512x768 --steps 25 "a lighthouse at night"
   lowrank generate --image photo.png --strength 0.6 "a watercolour of a cat"`,
-		Args: cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return fmt.Errorf("want one prompt, in quotes, such as \"a penguin on a blue background\"; got %d arguments", len(args))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error { return draw(cmd, args[0], &f) },
 	}
 	flags := cmd.Flags()
@@ -81,6 +86,12 @@ func draw(cmd *cobra.Command, prompt string, f *drawFlags) error {
 	ctx, messages := cmd.Context(), cmd.ErrOrStderr()
 	if f.num < 1 {
 		return fmt.Errorf("--num %d: it must be at least 1", f.num)
+	}
+	if f.image == "" && cmd.Flags().Changed("strength") {
+		return fmt.Errorf("--strength needs --image")
+	}
+	if err := checkOutput(f.out); err != nil {
+		return err
 	}
 	if err := handOver(f.device); err != nil {
 		return err

@@ -71,8 +71,10 @@ func (p *progress) text(now time.Time, done, total int, note string) string {
 	case p.begunAt == 0:
 		p.begun, p.begunAt = now, done
 	case done > p.begunAt && done < total:
-		left := time.Duration(float64(now.Sub(p.begun)) / float64(done-p.begunAt) * float64(total-done))
-		text += fmt.Sprintf(", %s left", left.Round(time.Second))
+		left := now.Sub(p.begun).Seconds() / float64(done-p.begunAt) * float64(total-done)
+		if left < 1e9 { // a Duration holds 292 years
+			text += fmt.Sprintf(", %s left", time.Duration(left*float64(time.Second)).Round(time.Second))
+		}
 	}
 	if note != "" {
 		text += ", " + note
