@@ -1,11 +1,13 @@
 package diffusion_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/lowrank/lowrank/gpurunner/autodiff"
 	"github.com/lowrank/lowrank/gpurunner/base"
 	"github.com/lowrank/lowrank/gpurunner/diffusion"
 	"github.com/lowrank/lowrank/gpurunner/enginetest"
@@ -18,7 +20,7 @@ func TestMain(m *testing.M) { paritytest.Main(m) }
 // TestFaults breaks a model's folder in one place each and wants the error to
 // name it.
 func TestFaults(t *testing.T) {
-	const unetFile = "unet/diffusion_pytorch_model.safetensors"
+	const unetFile, textFile = "unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"
 	for _, tt := range []struct {
 		name  string
 		spoil func(t *testing.T, dir string)
@@ -37,18 +39,19 @@ func TestFaults(t *testing.T) {
 		}, []string{"unet", `"conv_in.bias" has shape [2]`}},
 		{"ErrNaN", func(t *testing.T, dir string) {
 			rewrite(t, filepath.Join(dir, unetFile), func(e []safetensors.Entry) []safetensors.Entry {
-				for i := range e {
-					if e[i].Name == "conv_in.bias" {
-						nan := make([]byte, len(e[i].Data))
-						for j := range nan {
-							nan[j] = 0xff
-						}
-						e[i].Data = nan
-					}
-				}
-				return e
+				return spoil(e, "conv_in.bias")
 			})
 		}, []string{"unet", `"conv_in.bias" is not finite`}},
+		{"ErrNaNPosition", func(t *testing.T, dir string) {
+			rewrite(t, filepath.Join(dir, textFile), func(e []safetensors.Entry) []safetensors.Entry {
+				return spoil(e, "text_model.embeddings.position_embedding.weight")
+			})
+		}, []string{`"text_model.embeddings.position_embedding.weight" is not finite (row 0)`}},
+		{"ErrNaNToken", func(t *testing.T, dir string) {
+			rewrite(t, filepath.Join(dir, textFile), func(e []safetensors.Entry) []safetensors.Entry {
+				return spoil(e, "text_model.embeddings.token_embedding.weight")
+			})
+		}, []string{`"text_model.embeddings.token_embedding.weight" is not finite (row `}},
 		{"ErrConfig", func(t *testing.T, dir string) {
 			write(t, filepath.Join(dir, "unet/config.json"), `{"block_out_channels":`)
 		}, []string{"unet", "config.json"}},
@@ -94,11 +97,21 @@ func loadAll(t *testing.T, dir string) error {
 		return err
 	}
 	defer b.Close()
-	m, err := diffusion.Open(enginetest.Pool(t), b)
+	pool := enginetest.Pool(t)
+	m, err := diffusion.Open(pool, b)
 	if err != nil {
 		return err
 	}
 	defer m.Release()
+	if err := autodiff.Run(t.Context(), pool, func(p *autodiff.Pass) error {
+		encoded, err := m.Encode(p, m.Tokenize([]string{"a cat"}, diffusion.Words{}), diffusion.Words{})
+		if err == nil {
+			encoded.Release()
+		}
+		return err
+	}); err != nil {
+		return err
+	}
 	for i := range m.Text {
 		if _, err := m.TextNetwork(i); err != nil {
 			return err
@@ -132,6 +145,16 @@ func rewrite(t *testing.T, path string, change func([]safetensors.Entry) []safet
 	if err := safetensors.WriteFile(path, change(entries), nil); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// spoil fills a weight with NaN.
+func spoil(entries []safetensors.Entry, name string) []safetensors.Entry {
+	for i := range entries {
+		if entries[i].Name == name {
+			entries[i].Data = bytes.Repeat([]byte{0xff}, len(entries[i].Data))
+		}
+	}
+	return entries
 }
 
 func drop(entries []safetensors.Entry, name string) []safetensors.Entry {
