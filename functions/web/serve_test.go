@@ -167,7 +167,7 @@ func TestBrowserServe(t *testing.T) {
 			other.to("/replicate/lora?with=neon-sign&with=lowie")
 			other.shot("draw-" + name)
 		}
-		other.to("/predictions?kind=trainings")
+		other.to("/predictions?kind=trainings&status=done")
 		other.follow(".card h2 a")
 		other.shot("trained-" + name)
 		other.to("/predictions")
