@@ -10,6 +10,7 @@ import (
 	"github.com/lowrank/lowrank/gpurunner/device"
 	"github.com/lowrank/lowrank/gpurunner/generate"
 	"github.com/lowrank/lowrank/gpurunner/lora"
+	"github.com/lowrank/lowrank/gpurunner/unet"
 )
 
 // Concepts have no peer: switching has a goal, and drawing with one stands
@@ -48,6 +49,7 @@ func (b *bench) concepts(e evaluation) ([]row, error) {
 		return nil, err
 	}
 	defer n.close()
+	n.kept = &unet.Kept{} // as in a drawing
 	layers := generate.Layers(e.folder, n.model)
 	files := []string{filepath.Join(dir, "a.safetensors"), filepath.Join(dir, "b.safetensors")}
 	for i, f := range files {
@@ -92,6 +94,7 @@ func (b *bench) concepts(e evaluation) ([]row, error) {
 		return nil, err
 	}
 	plain := slices.Clone(n.result)
+	n.kept.Release()
 	runs := b.runs
 	if e.runs > 0 {
 		runs = min(runs, e.runs)
@@ -103,6 +106,7 @@ func (b *bench) concepts(e evaluation) ([]row, error) {
 		}
 		seconds, err := n.run(e.times)
 		c.Release()
+		n.kept.Release()
 		if err != nil {
 			return nil, err
 		}
@@ -113,6 +117,7 @@ func (b *bench) concepts(e evaluation) ([]row, error) {
 		if seconds, err = n.run(e.times); err != nil {
 			return nil, err
 		}
+		n.kept.Release()
 		bare = append(bare, seconds)
 		if i == 0 && !slices.Equal(n.result, plain) {
 			return nil, fmt.Errorf("the base is another after a concept")

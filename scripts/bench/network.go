@@ -20,6 +20,7 @@ type network struct {
 	model   *diffusion.Model
 	forward func(p *autodiff.Pass) (*autodiff.Value, error)
 	result  []float32
+	kept    *unet.Kept // nil: a UNet's evaluations share nothing
 }
 
 func openNetwork(folder string, e evaluation, precision device.DType, threads int) (*network, error) {
@@ -55,7 +56,10 @@ func openNetwork(folder string, e evaluation, precision device.DType, threads in
 	for range e.batch {
 		condition.Timesteps = append(condition.Timesteps, 500)
 	}
-	n.forward = func(p *autodiff.Pass) (*autodiff.Value, error) { return net.Forward(p, x, condition) }
+	n.forward = func(p *autodiff.Pass) (*autodiff.Value, error) {
+		condition.Kept = n.kept
+		return net.Forward(p, x, condition)
+	}
 	return n, nil
 }
 
