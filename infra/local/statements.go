@@ -47,9 +47,14 @@ func row(ctx context.Context, st *sql.Stmt, args []any, into ...any) error {
 	return st.QueryRowContext(ctx, args...).Scan(into...)
 }
 
-// glance is how often a store looks whether another process has written: a few
-// microseconds each time, and what a message to another process waits for.
-const glance = 5 * time.Millisecond
+// How often a store looks whether another process has written, which a message to
+// another process waits for: often while there is something going on, seldom when
+// nothing was written for a while, so that a service without work costs next to nothing.
+const (
+	glance     = 5 * time.Millisecond
+	idleGlance = 50 * time.Millisecond
+	idleAfter  = 10 * time.Second
+)
 
 // watch wakes those who wait when another connection has committed, until ctx
 // ends. SQLite counts commits of others for each connection: data_version.
@@ -66,7 +71,8 @@ func (s *Store) watch(ctx context.Context) error {
 		defer conn.Close()
 		defer st.Close()
 		var last int64
-		for tick := time.NewTicker(glance); ; {
+		written := time.Now()
+		for tick := time.NewTimer(glance); ; {
 			select {
 			case <-ctx.Done():
 				tick.Stop()
@@ -76,8 +82,13 @@ func (s *Store) watch(ctx context.Context) error {
 			var now int64
 			// When it cannot be read the waiting look for themselves.
 			if err := row(ctx, st, nil, &now); err == nil && now != last {
-				last = now
+				last, written = now, time.Now()
 				s.wake.broadcast()
+			}
+			if time.Since(written) < idleAfter {
+				tick.Reset(glance)
+			} else {
+				tick.Reset(idleGlance)
 			}
 		}
 	})

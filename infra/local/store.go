@@ -155,9 +155,13 @@ type wake struct {
 	ch chan struct{}
 }
 
-// pollInterval bounds how long a message goes unseen whose delay or lease is over.
-// In real time, also under a fake clock: that is how its jumps are noticed.
-const pollInterval = 25 * time.Millisecond
+// pollInterval bounds how long a message goes unseen whose delay or lease is over;
+// it grows to maxPollInterval while nothing is found. In real time, also under a fake
+// clock: that is how its jumps are noticed.
+const (
+	pollInterval    = 25 * time.Millisecond
+	maxPollInterval = 100 * time.Millisecond
+)
 
 func newWake() *wake { return &wake{ch: make(chan struct{})} }
 
@@ -178,7 +182,7 @@ func (w *wake) wait() <-chan struct{} {
 // store's clock, or ctx ends.
 func (s *Store) poll(ctx context.Context, wait time.Duration, look func() (found bool, err error)) error {
 	var timeout <-chan time.Time
-	for {
+	for interval := pollInterval; ; interval = min(2*interval, maxPollInterval) {
 		written := s.wake.wait() // taken before looking, so that nothing falls between
 		found, err := look()
 		if err != nil || found || wait <= 0 {
@@ -187,7 +191,7 @@ func (s *Store) poll(ctx context.Context, wait time.Duration, look func() (found
 		if timeout == nil {
 			timeout = s.clock.After(wait)
 		}
-		tick := time.NewTimer(pollInterval)
+		tick := time.NewTimer(interval)
 		select {
 		case <-ctx.Done():
 			tick.Stop()
