@@ -192,16 +192,20 @@ func eval[T any](p *tab, script string) T {
 	return v
 }
 
-// until waits for a condition, over changes of the page, or ends the test with what the page shows.
+// until waits for a condition, over changes of the page, or ends the test with what the page shows. While a job of the
+// page goes on, however slowly, it waits on.
 func (p *tab) until(what, condition string) {
 	p.Helper()
-	deadline := time.Now().Add(patience)
+	deadline, last := time.Now().Add(patience), ""
 	for {
 		ctx, cancel := context.WithTimeout(p.ctx, 30*time.Second)
-		met, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("Boolean("+condition+")"))
+		seen, err := chromedp.Run(ctx, chromedp.Evaluate[string]("(("+condition+") ? \"met\" : \"\") + (document.querySelector(\"[data-part=log-count]\")?.textContent ?? \"\")"))
 		cancel()
-		if met {
+		if strings.HasPrefix(seen, "met") {
 			return
+		}
+		if seen != last {
+			deadline, last = time.Now().Add(patience), seen
 		}
 		if time.Now().After(deadline) || p.ctx.Err() != nil {
 			p.Fatalf("waited in vain until %s (%v)\n%s", what, err, p.state())
@@ -210,8 +214,8 @@ func (p *tab) until(what, condition string) {
 	}
 }
 
-// patience is how long a page may take for anything before a test gives up.
-const patience = 6 * time.Minute
+// patience is how long a page may stand still before a test gives up.
+const patience = 3 * time.Minute
 
 // click clicks what a selector finds.
 func (p *tab) click(selector string) {
