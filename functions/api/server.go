@@ -61,12 +61,14 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// server holds what all handlers need; it keeps no state between requests.
+// server holds what all handlers need; it keeps no state between requests but what can be made again.
 type server struct {
 	Config
 	jobs *predictions.Store
 	reg  *registry.Registry
 	big  chan struct{} // bounds how many large bodies are held at once
+
+	polled polled
 }
 
 // call is one request on its way through a handler.
@@ -75,6 +77,7 @@ type call struct {
 	*http.Request
 	owner events.Owner
 	links events.Links
+	body  []byte // of an answer that was given with 200
 }
 
 // handler answers a call, or returns the problem.
@@ -167,15 +170,24 @@ func (s *server) mount(mux *http.ServeMux, rt route) {
 			return
 		}
 		c := &call{ResponseWriter: w, Request: r, links: s.linksOf(r)}
-		if rt.private {
-			owner, err := s.authenticate(r)
-			if err != nil {
-				s.fail(w, r, rt.path, err)
-				return
+		run := func() ([]byte, error) {
+			if rt.private {
+				owner, err := s.authenticate(r)
+				if err != nil {
+					return nil, err
+				}
+				c.owner = owner
 			}
-			c.owner = owner
+			err := h(c)
+			return c.body, err
 		}
-		if err := h(c); err != nil {
+		var err error
+		if polledPaths[rt.path] && r.Method == "GET" {
+			err = s.poll(w, r, c.links.API, run)
+		} else {
+			_, err = run()
+		}
+		if err != nil {
 			s.fail(w, r, rt.path, err)
 		}
 	})
@@ -249,10 +261,17 @@ func (c *call) writeJSON(status int, v any) error {
 	if err != nil {
 		return err
 	}
-	c.Header().Set("Content-Type", "application/json")
-	c.WriteHeader(status)
-	c.ResponseWriter.Write(b) // a client that has gone is no one's error
+	if status == http.StatusOK {
+		c.body = b
+	}
+	answer(c.ResponseWriter, status, b)
 	return nil
+}
+
+func answer(w http.ResponseWriter, status int, b []byte) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write(b) // a client that has gone is no one's error
 }
 
 // Header is the answer's: the request's is Request.Header.

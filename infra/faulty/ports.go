@@ -10,6 +10,12 @@ import (
 // Wrap returns p with faults, and what controls them. The clock stays as it is.
 func Wrap(p infra.Ports, plan Plan) (infra.Ports, *Faults) {
 	f := &Faults{plan: plan, calls: map[string]uint64{}, counts: map[string]int{}}
+	mark := p.Mark
+	if mark != nil {
+		mark = func(ctx context.Context) (int64, error) {
+			return call(ctx, f, "mark", func() (int64, error) { return p.Mark(ctx) })
+		}
+	}
 	return infra.Ports{
 		Blobs:     &blobs{p.Blobs, f},
 		Presigner: &presigner{p.Presigner, f},
@@ -21,6 +27,7 @@ func Wrap(p infra.Ports, plan Plan) (infra.Ports, *Faults) {
 		Documents: &documents{p.Documents, f},
 		Events:    &events{p.Events, f},
 		Clock:     p.Clock,
+		Mark:      mark,
 	}, f
 }
 

@@ -67,6 +67,7 @@ func (s *Store) watch(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, conn.Close())
 	}
+	s.version = st
 	s.watching.Go(func() {
 		defer conn.Close()
 		defer st.Close()
@@ -79,9 +80,8 @@ func (s *Store) watch(ctx context.Context) error {
 				return
 			case <-tick.C:
 			}
-			var now int64
 			// When it cannot be read the waiting look for themselves.
-			if err := row(ctx, st, nil, &now); err == nil && now != last {
+			if now, err := s.mark(ctx); err == nil && now != last {
 				last, written = now, time.Now()
 				s.wake.broadcast()
 			}
@@ -93,4 +93,11 @@ func (s *Store) watch(ctx context.Context) error {
 		}
 	})
 	return nil
+}
+
+// mark is infra.Ports' Mark: SQLite's data_version, which differs from what it was when any other connection has
+// committed, of this process or another. Its connection never writes. Source: sqlite.org/pragma.html.
+func (s *Store) mark(ctx context.Context) (v int64, err error) {
+	err = row(ctx, s.version, nil, &v)
+	return v, failed("mark", "", err)
 }

@@ -33,6 +33,7 @@ type Store struct {
 	write   *sql.DB
 	read    *sql.DB
 	st      statements
+	version *sql.Stmt // of the database, on a connection of its own: see mark
 	wake    *wake
 	key     []byte // signs upload URLs
 
@@ -124,7 +125,7 @@ func (s *Store) Ports() infra.Ports {
 	return infra.Ports{
 		Blobs: (*blobs)(s), Presigner: (*blobs)(s), Queues: (*queues)(s),
 		Jobs: (*jobs)(s), Index: (*jobs)(s), Logs: (*logs)(s), Changes: (*changes)(s),
-		Documents: (*documents)(s), Events: (*eventBus)(s), Clock: s.clock,
+		Documents: (*documents)(s), Events: (*eventBus)(s), Clock: s.clock, Mark: s.mark,
 	}
 }
 
