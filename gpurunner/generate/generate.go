@@ -114,9 +114,15 @@ func (d *drawing) prepare(p *autodiff.Pass) (err error) {
 		}
 	}
 	if d.r.Image != nil {
-		d.known, err = d.encodeInput(p)
+		if d.known, err = d.encodeInput(p); err != nil {
+			return err
+		}
 	}
-	return err
+	if d.r.Last {
+		d.m.ReleaseText()
+		d.m.ReleaseEncoder()
+	}
+	return nil
 }
 
 func (d *drawing) release() {
@@ -164,6 +170,10 @@ func (d *drawing) picture(p *autodiff.Pass, i int) (*imageops.Picture, error) {
 	}
 	if err := finite(x); err != nil {
 		return nil, err
+	}
+	if d.r.Last && i == d.r.Num-1 {
+		d.kept.Release()
+		d.m.ReleaseUNet()
 	}
 	return d.decode(p, x)
 }

@@ -72,6 +72,26 @@ func TestSameBytes(t *testing.T) {
 	}
 }
 
+// TestLast: a model that is not used afterwards gives back all but the decoder on
+// its way, draws the same, and can be used after all.
+func TestLast(t *testing.T) {
+	m := openEmbedded(t, 2)
+	r := generate.Request{Prompt: "a fish", Width: 64, Height: 64, Steps: 2, Guidance: 4, Seed: 1, Num: 2}
+	want := drawAll(t, m, r)
+	all := m.Pool.Device.Stats().Live
+	r.Last = true
+	for range 2 {
+		for i, p := range drawAll(t, m, r) {
+			if !bytes.Equal(p, want[i]) {
+				t.Errorf("picture %d is another", i)
+			}
+		}
+		if live := m.Pool.Device.Stats().Live; live > all/4 {
+			t.Errorf("%d bytes of %d are still there", live, all)
+		}
+	}
+}
+
 // TestReuse draws twice on one model, so that nothing of the first run is left
 // behind in the second.
 func TestReuse(t *testing.T) {

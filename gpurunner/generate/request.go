@@ -26,6 +26,10 @@ type Request struct {
 	Mask     *Mask
 	Strength float64
 
+	// Last says that the model is not used afterwards: each network is given
+	// back when its work is done, the denoiser before the last picture is decoded.
+	Last bool
+
 	// Words are the placeholder tokens that the prompts may hold.
 	Words diffusion.Words
 	// Noise replaces the numbers that Seed gives.

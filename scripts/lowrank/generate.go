@@ -156,7 +156,7 @@ func draw(cmd *cobra.Command, prompt string, f *drawFlags) error {
 func request(cmd *cobra.Command, f *drawFlags, card base.Card, m *diffusion.Model) (*generate.Request, error) {
 	r := &generate.Request{
 		Steps: f.steps, Guidance: f.guidance, Seed: f.seed, Num: f.num,
-		Width: card.Drawing.Width, Height: card.Drawing.Height, Strength: f.strength,
+		Width: card.Drawing.Width, Height: card.Drawing.Height, Strength: f.strength, Last: true,
 	}
 	set := cmd.Flags().Changed
 	if !set("steps") {
