@@ -127,7 +127,7 @@ func TestPresets(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			if o.LoRARank != 16 || o.TrainTextEncoder || o.MaxTrainStepsTI != 200 || o.LearningRateTI != 5e-3 {
+			if o.LoRARank != 16 || o.TrainTextEncoder || o.MaxTrainStepsTI != 0 || o.MaxTrainStepsTuning != 300 || o.TimestepLimit != 1 {
 				t.Errorf("got %+v", o)
 			}
 		})
