@@ -180,8 +180,10 @@ func TestTrainableGradients(t *testing.T) {
 	}
 	grads := slab.Grad.Float32()
 	for _, p := range slab.Params {
-		if !slices.ContainsFunc(grads[p.Off:p.Off+p.Len], func(g float32) bool { return g != 0 }) {
-			t.Errorf("%s has no gradient", p.Name)
+		// The middle block sees a single token here, which attends to itself whatever its query and key are.
+		alone := strings.Contains(p.Name, "mid_block") && (strings.Contains(p.Name, "attn1.to_q.") || strings.Contains(p.Name, "attn1.to_k."))
+		if got := slices.ContainsFunc(grads[p.Off:p.Off+p.Len], func(g float32) bool { return g != 0 }); got == alone {
+			t.Errorf("%s has a gradient: %v", p.Name, got)
 		}
 	}
 }
