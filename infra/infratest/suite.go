@@ -106,11 +106,12 @@ func wantKind(t *testing.T, err error, kind infra.Kind) {
 	}
 }
 
-// eventually calls check until it says "" or 10 s have passed, for reads that may lag.
+// eventually calls check until it says "" or 90 s have passed, for reads that may lag: what a look took whose answer was
+// lost comes back within a minute.
 func eventually(t *testing.T, check func() string) {
 	t.Helper()
 	var last string
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if last = check(); last == "" {
 			return
 		}
