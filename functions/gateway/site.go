@@ -29,8 +29,6 @@ const (
 
 const (
 	maxWait = 22 * time.Second // of Prefer: wait; with a start and a slow table the answer is there by 25 s
-	// maxUpload is what a PUT to an upload_url may have, in bytes; ingest refuses more.
-	maxUpload = 1 << 30
 	// freshFor is how long a catalogue is used before it is looked up again.
 	freshFor = time.Minute
 )
@@ -38,8 +36,8 @@ const (
 // MaxBody is how many bytes a request may have: base64 makes 5.6 MB of them, and Lambda takes 6.
 const MaxBody = 4 << 20
 
-// MaxUpload is how many bytes an upload may have.
-const MaxUpload = maxUpload
+// MaxUpload is how many bytes a PUT to an upload_url may have; ingest refuses more.
+const MaxUpload = 1 << 30
 
 // API is the HTTP API over the deployment that the environment names.
 func API(ctx context.Context) (http.Handler, error) {
@@ -64,7 +62,7 @@ func open(ctx context.Context, build func(api.Config) http.Handler) (http.Handle
 	outputs := strings.TrimRight(os.Getenv(OutputsURLEnv), "/")
 	c := api.Config{
 		Ports: store.Ports(), PublicURL: os.Getenv(PublicURLEnv), OutputsURL: outputs, MaxWait: maxWait,
-		Limits: api.Limits{JSON: MaxBody, File: MaxBody, Upload: maxUpload}, TrustProxy: true, Log: slog.Default(),
+		Limits: api.Limits{JSON: MaxBody, File: MaxBody, Upload: MaxUpload}, TrustProxy: true, Log: slog.Default(),
 	}
 	if outputs != "" {
 		c.UploadsURL = outputs + "/uploads"

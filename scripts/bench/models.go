@@ -108,17 +108,12 @@ func (b *bench) evaluation(e evaluation, precision device.DType, peer string) (r
 	if e.runs > 0 {
 		runs = min(runs, e.runs)
 	}
-	var mine, theirs []float64
-	for range runs {
-		seconds, err := ours.run(e.times)
-		if err != nil {
-			return row{}, err
-		}
-		mine = append(mine, seconds)
-		if err := ask(); err != nil {
-			return row{}, err
-		}
-		theirs = append(theirs, answer.Seconds)
+	mine, theirs, err := alternate(runs, func() (float64, error) { return ours.run(e.times) }, func() (float64, error) {
+		err := ask()
+		return answer.Seconds, err
+	})
+	if err != nil {
+		return row{}, err
 	}
 	r := faster(fmt.Sprintf("%s, %v", e.name, precision), peer+", "+form.Form, mine, theirs)
 	if e.flop > 0 {

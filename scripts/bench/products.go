@@ -92,13 +92,12 @@ func (b *bench) product(p *peer, s shape) (row, error) {
 	if err := agree(y, answer.Picks); err != nil {
 		return row{}, err
 	}
-	var ours, theirs []float64
-	for range b.runs {
-		ours = append(ours, run())
-		if err := ask(); err != nil {
-			return row{}, err
-		}
-		theirs = append(theirs, answer.Seconds)
+	ours, theirs, err := alternate(b.runs, func() (float64, error) { return run(), nil }, func() (float64, error) {
+		err := ask()
+		return answer.Seconds, err
+	})
+	if err != nil {
+		return row{}, err
 	}
 	r := faster(fmt.Sprintf("product %s [%d,%d]·[%d,%d]", s.name, s.m, s.k, s.k, s.n), "NumPy's OpenBLAS", ours, theirs)
 	r.Share = flop / r.Ours / b.peak

@@ -31,6 +31,23 @@ func faster(name, peer string, ours, theirs []float64) row {
 	return row{Name: name, Ours: a, Peer: b, Unit: "s", Ratio: b / a, With: peer}
 }
 
+// alternate lets both sides run in turns, each telling the seconds of its run.
+func alternate(runs int, ours, theirs func() (float64, error)) (mine, its []float64, err error) {
+	for range runs {
+		for _, side := range []struct {
+			run   func() (float64, error)
+			times *[]float64
+		}{{ours, &mine}, {theirs, &its}} {
+			seconds, err := side.run()
+			if err != nil {
+				return nil, nil, err
+			}
+			*side.times = append(*side.times, seconds)
+		}
+	}
+	return mine, its, nil
+}
+
 func median(x []float64) float64 {
 	s := slices.Clone(x)
 	slices.Sort(s)

@@ -104,17 +104,15 @@ func (b *bench) tuning(t tuningRow, precision device.DType) (row, error) {
 	if t.runs > 0 {
 		runs = min(runs, t.runs)
 	}
-	var mine, theirs []float64
-	for range runs {
+	mine, theirs, err := alternate(runs, func() (float64, error) {
 		a, err := ours.run(t.times)
-		if err != nil {
-			return row{}, err
-		}
-		mine = append(mine, a.Seconds)
-		if a, err = ask(t.times, false); err != nil {
-			return row{}, err
-		}
-		theirs = append(theirs, a.Seconds)
+		return a.Seconds, err
+	}, func() (float64, error) {
+		a, err := ask(t.times, false)
+		return a.Seconds, err
+	})
+	if err != nil {
+		return row{}, err
 	}
 	r := faster(fmt.Sprintf("%s, %v", t.name, precision), tuningPeer+", "+form.Form, mine, theirs)
 	if t.flop > 0 {
