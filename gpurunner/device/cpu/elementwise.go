@@ -84,7 +84,7 @@ func (d *Device) map2(op string, f func(y, a, b []float32), y, a, b device.Array
 
 func (t *mapped) start(cost int) {
 	if len(t.y) > 0 && t.d.scratch(mapElements) {
-		t.d.fork(t, ceil(len(t.y), mapElements), cost*len(t.y))
+		t.d.fork(t, ceil(len(t.y), mapElements), moved*cost*len(t.y))
 	}
 }
 

@@ -29,14 +29,23 @@ type worker struct {
 	three   [3]kernel.Term
 	wake    chan struct{}
 	parked  atomic.Bool
+
+	_    [64]byte // a line that only thieves contend for
+	left atomic.Int64
+	_    [64]byte
 }
 
 // pool runs tasks on lasting workers.
 //
-// The caller publishes a task by storing its number of chunks in left; whoever
-// takes left below its value and finds it not negative owns a chunk, and the
-// task stays published until every owned chunk is done. A worker that comes
-// late finds left negative and has touched nothing.
+// Each worker owns an even range of a task's chunks, the same part of the work
+// in every task: what it wrote is likely what it reads next, and on machines
+// whose cores are far apart the lines of a picture stay with their core. Who
+// has finished its own takes from the others' ranges.
+//
+// The caller publishes a task by storing the size of each range in its
+// worker's left; whoever takes left below its value and finds it not negative
+// owns a chunk, and the task stays published until every owned chunk is done.
+// Who comes late finds left negative and has touched nothing.
 type pool struct {
 	workers []*worker
 	pages   Pages
@@ -44,10 +53,9 @@ type pool struct {
 	task   task
 	chunks int
 	epoch  uint64 // of the task
-	left   atomic.Int64
-	_      [48]byte // done is written by all, left too: on lines of their own
+	_      [64]byte
 	done   atomic.Int64
-	_      [48]byte
+	_      [64]byte
 
 	canceled *atomic.Bool
 	closed   atomic.Bool
@@ -55,9 +63,12 @@ type pool struct {
 	finished sync.WaitGroup
 }
 
-// forkCost is the work, in multiply-adds or elements moved, below which sharing
-// it with workers that still spin takes longer than doing it.
+// forkCost is the work, in multiply-adds, below which sharing it with workers
+// that still spin takes longer than doing it.
 const forkCost = 1 << 17
+
+// moved is how many multiply-adds take as long as reading or writing an element.
+const moved = 4
 
 // spin is how long a worker without work waits before it parks: longer than most
 // runs of small operations between large ones, for waking a parked one takes tens
@@ -67,9 +78,10 @@ const spin = 200 * time.Microsecond
 func newPool(threads int, pages Pages) *pool {
 	p := &pool{pages: pages}
 	for range max(threads, 1) {
-		p.workers = append(p.workers, &worker{wake: make(chan struct{}, 1)})
+		w := &worker{wake: make(chan struct{}, 1)}
+		w.left.Store(-1)
+		p.workers = append(p.workers, w)
 	}
-	p.left.Store(-1)
 	return p
 }
 
@@ -92,16 +104,17 @@ func (p *pool) fork(t task, chunks, cost int) {
 	}
 	p.task, p.chunks = t, chunks
 	p.done.Store(0)
-	p.left.Store(int64(chunks))
-	for i, o := range p.workers[1:] {
-		if i+1 >= chunks {
-			break
+	for i, o := range p.workers {
+		first, end := p.share(i)
+		if first == end {
+			continue
 		}
+		o.left.Store(int64(end - first))
 		if o.parked.Load() && o.parked.CompareAndSwap(true, false) {
 			o.wake <- struct{}{}
 		}
 	}
-	p.work(w)
+	p.work(0)
 	for n := 0; p.done.Load() < int64(chunks); n++ {
 		if n > 1000 {
 			runtime.Gosched()
@@ -109,47 +122,59 @@ func (p *pool) fork(t task, chunks, cost int) {
 	}
 }
 
-// work takes chunks until none is left and reports whether it got any.
-func (p *pool) work(w *worker) bool {
+// share is the range of the task's chunks that worker number i owns.
+func (p *pool) share(i int) (first, end int) {
+	return i * p.chunks / len(p.workers), (i + 1) * p.chunks / len(p.workers)
+}
+
+// work runs chunks, worker i's own first, until none is left.
+func (p *pool) work(i int) {
 	n := int64(0)
-	for {
-		k := p.left.Add(-1)
-		if k < 0 {
-			break
+	for j := range p.workers {
+		owner := (i + j) % len(p.workers)
+		left := &p.workers[owner].left
+		for left.Load() > 0 {
+			k := left.Add(-1)
+			if k < 0 {
+				break
+			}
+			_, end := p.share(owner)
+			if !p.canceled.Load() {
+				p.task.run(p.workers[i], end-1-int(k))
+			}
+			n++
 		}
-		t, c := p.task, p.chunks-1-int(k)
-		if !p.canceled.Load() {
-			t.run(w, c)
-		}
-		p.done.Add(1)
-		n++
 	}
-	return n > 0
+	if n > 0 {
+		p.done.Add(n)
+	}
 }
 
 func (p *pool) start() {
 	p.started = true
-	for _, w := range p.workers[1:] {
+	for i := range p.workers[1:] {
 		p.finished.Add(1)
-		go p.loop(w)
+		go p.loop(i + 1)
 	}
 }
 
-func (p *pool) loop(w *worker) {
+func (p *pool) loop(i int) {
 	defer p.finished.Done()
+	w := p.workers[i]
 	for !p.closed.Load() {
-		if p.left.Load() > 0 && p.work(w) {
+		if w.left.Load() > 0 {
+			p.work(i)
 			continue
 		}
 		idle := time.Now()
-		for n := 1; p.left.Load() <= 0 && time.Since(idle) < spin; n++ {
+		for n := 1; w.left.Load() <= 0 && time.Since(idle) < spin; n++ {
 		}
-		if p.left.Load() > 0 {
+		if w.left.Load() > 0 {
 			continue
 		}
 		w.parked.Store(true)
 		// The caller may have published before it could see us parked.
-		if (p.left.Load() > 0 || p.closed.Load()) && w.parked.CompareAndSwap(true, false) {
+		if (w.left.Load() > 0 || p.closed.Load()) && w.parked.CompareAndSwap(true, false) {
 			continue
 		}
 		<-w.wake

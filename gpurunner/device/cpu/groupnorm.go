@@ -71,11 +71,11 @@ func (d *Device) GroupNorm(y, stats, x, gamma, beta device.Array, g device.NormG
 	nc := g.N * g.C
 	t.sums, t.a, t.b = temp[:nc*2*t.blocks], temp[nc*2*t.blocks:][:nc], temp[nc*(2*t.blocks+1):][:nc]
 	t.pass = normSums
-	d.fork(t, g.N*t.blocks, 2*size)
+	d.fork(t, g.N*t.blocks, moved*2*size)
 	t.pass = normMerge
 	d.fork(t, g.N, len(t.sums)*4)
 	t.pass = normApply
-	d.fork(t, g.N*t.blocks, 4*size)
+	d.fork(t, g.N*t.blocks, moved*4*size)
 	d.Release(buf)
 }
 
@@ -107,11 +107,11 @@ func (d *Device) GroupNormBack(dx, dgamma, dbeta, dy, x, stats, gamma, beta devi
 	}
 	t.spread()
 	t.pass = normBackSums
-	d.fork(t, g.N*t.blocks, 4*size)
+	d.fork(t, g.N*t.blocks, moved*4*size)
 	t.pass = normBackMerge
 	d.fork(t, g.N, len(t.sums)*4)
 	t.pass = normBackApply
-	d.fork(t, g.N*t.blocks, 4*size)
+	d.fork(t, g.N*t.blocks, moved*4*size)
 	for n := range g.N {
 		if t.dgamma != nil {
 			d.kernels.Add(t.dgamma, t.dgamma, t.totalX[n*g.C:(n+1)*g.C])

@@ -29,7 +29,7 @@ func (d *Device) LayerNorm(y device.Matrix, stats device.Array, x device.Matrix,
 	t.stats = d.f32n(op, "stats", stats, x.Rows*2)
 	t.gamma, t.beta = d.f32n(op, "gamma", gamma, x.Cols), d.f32n(op, "beta", beta, x.Cols)
 	if x.Cols > 0 {
-		d.fork(t, ceil(x.Rows, t.block), 4*x.Rows*x.Cols)
+		d.fork(t, ceil(x.Rows, t.block), moved*4*x.Rows*x.Cols)
 	}
 }
 
@@ -55,7 +55,7 @@ func (d *Device) LayerNormBack(dx device.Matrix, dgamma, dbeta device.Array, dy,
 		defer d.Release(buf)
 		t.sums = sums
 	}
-	d.fork(t, t.blocks, 8*x.Rows*x.Cols)
+	d.fork(t, t.blocks, moved*8*x.Rows*x.Cols)
 	if t.sums == nil {
 		return
 	}

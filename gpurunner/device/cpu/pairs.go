@@ -117,7 +117,7 @@ func (d *Device) packPairs(src matrix, to layout) (*buffer, []float32) {
 	}
 	t.dst = dst
 	if d.scratch(kernel.Panel * pairBlock) {
-		d.fork(t, ceil(t.rows(), kernel.Panel), 2*n)
+		d.fork(t, ceil(t.rows(), kernel.Panel), moved*2*n)
 	}
 	return buf, dst
 }

@@ -64,7 +64,7 @@ func (d *Device) pairHeads(temp []float32, src matrix, g device.AttentionGeom, t
 	p := &d.tasks.pairHeads
 	*p = pairHeads{d: d, dst: temp[:n], src: src, g: g, t: tokens, transpose: transpose}
 	if tokens > 0 && d.scratch(kernel.Panel*pairBlock) {
-		d.fork(p, g.Batch*g.Heads, 2*n)
+		d.fork(p, g.Batch*g.Heads, moved*2*n)
 	}
 	return p.dst, temp[n:]
 }

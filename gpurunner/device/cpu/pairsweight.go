@@ -137,7 +137,7 @@ func (d *Device) turned(w *weight) *weight {
 	}
 	t.to.buf, t.to.f = buf, f
 	if d.scratch(kernel.Panel * kernel.PairStep) {
-		d.fork(t, ceil(w.in, kernel.Panel)*w.taps, 2*n)
+		d.fork(t, ceil(w.in, kernel.Panel)*w.taps, moved*2*n)
 	}
 	return t.to
 }

@@ -33,7 +33,7 @@ func (t *rowwise) start(d *Device, kind rowKind, rows, cols, cost int) {
 		return
 	}
 	t.block = max(1, mapElements/cols)
-	d.fork(t, ceil(rows, t.block), rows*cols*cost)
+	d.fork(t, ceil(rows, t.block), moved*rows*cols*cost)
 }
 
 // GEGLU implements device.Elementwise.
@@ -148,7 +148,7 @@ func (d *Device) ColumnSum(y, x device.Matrix, rowsPerImage int, acc float32) {
 	*t = columnSum{d: d, y: ym.p, m: d.mat(op, "x", x), per: rowsPerImage, acc: acc, blocks: ceil(x.Cols, sumColumns)}
 	t.yStride = ym.stride
 	if y.Rows*x.Cols > 0 && d.scratch(2*sumColumns) {
-		d.fork(t, y.Rows*t.blocks, x.Rows*x.Cols)
+		d.fork(t, y.Rows*t.blocks, moved*x.Rows*x.Cols)
 	}
 }
 

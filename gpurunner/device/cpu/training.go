@@ -30,7 +30,7 @@ func (d *Device) Loss(out, dpred, pred, target, mask, weight device.Array, g dev
 		weight: d.optional(op, "weight", weight, g.N),
 		g:      g,
 	}
-	d.fork(t, g.N, 4*size)
+	d.fork(t, g.N, moved*4*size)
 }
 
 // run sums in float64, pixel by pixel in order.
@@ -85,7 +85,7 @@ func (d *Device) SumSquares(out, x device.Array, acc float32) {
 			return
 		}
 		t.part = part
-		d.fork(t, n, len(t.x))
+		d.fork(t, n, moved*len(t.x))
 		for _, v := range part {
 			total += float64(v)
 		}
@@ -134,7 +134,7 @@ func (d *Device) AdamW(s device.Slab, segments []device.AdamWSegment, clip devic
 		if factor != nil {
 			t.step.Clip = factor[0]
 		}
-		d.fork(t, ceil(seg.Len, mapElements), 4*seg.Len)
+		d.fork(t, ceil(seg.Len, mapElements), moved*4*seg.Len)
 	}
 }
 
@@ -178,7 +178,7 @@ type normal struct {
 func (d *Device) Normal(dst device.Array, a device.Draw) {
 	t := &d.tasks.normal
 	*t = normal{dst: d.f32("Normal", "dst", dst), draw: d.draw("Normal", a)}
-	d.fork(t, ceil(dst.Len, mapElements), 16*dst.Len)
+	d.fork(t, ceil(dst.Len, mapElements), moved*16*dst.Len)
 }
 
 func (t *normal) run(_ *worker, chunk int) {

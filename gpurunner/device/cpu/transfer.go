@@ -103,7 +103,7 @@ func (d *Device) Cast(dst, src device.Array) {
 		t.k = d.halves("Cast", "dst", dst)
 	}
 	if t.n > 0 && d.scratch(mapElements) {
-		d.fork(t, ceil(t.n, mapElements), t.n)
+		d.fork(t, ceil(t.n, mapElements), moved*t.n)
 	}
 }
 

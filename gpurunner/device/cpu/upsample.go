@@ -18,7 +18,7 @@ func (d *Device) Upsample(y, x device.Array, g device.ConvGeom) {
 	t.set(d, "Upsample", y, x, g)
 	t.back = false
 	if len(t.y) > 0 {
-		d.fork(t, g.N*g.UpH, len(t.y))
+		d.fork(t, g.N*g.UpH, moved*len(t.y))
 	}
 }
 
@@ -28,7 +28,7 @@ func (d *Device) UpsampleBack(dx, dy device.Array, g device.ConvGeom, beta float
 	t.set(d, "UpsampleBack", dy, dx, g)
 	t.back, t.beta = true, beta
 	if len(t.x) > 0 {
-		d.fork(t, g.N*g.H, len(t.y))
+		d.fork(t, g.N*g.H, moved*len(t.y))
 	}
 }
 
