@@ -29,18 +29,26 @@ type attention struct {
 }
 
 // packHeads is the task of copying the columns of every head into panels, the
-// B operands of attention's products: [⌈T/32⌉][Dim][32] of the transpose for
-// scores, or [⌈Dim/32⌉][T][32] of the rows themselves for weighted sums. In
-// place heads would straddle the lines of the cache. A chunk is a key tile of
-// one sample and head.
+// B operands of attention's products. In place heads would straddle the lines
+// of the cache. A chunk is a key tile of one sample and head of one operand.
 type packHeads struct {
-	d         *Device
+	d        *Device
+	g        device.AttentionGeom
+	operands []headPanels
+	chunks   int
+	floats   int
+}
+
+// headPanels are the panels of one operand: [⌈T/32⌉][Dim][32] of the transpose
+// for scores, or [⌈Dim/32⌉][T][32] of the rows themselves for weighted sums, by
+// head.
+type headPanels struct {
 	dst       []float32
 	src       matrix
-	g         device.AttentionGeom
 	t         int // tokens of a sample
 	transpose bool
 	tiles     int
+	first     int // chunk
 }
 
 // headLen is the size of one head of t tokens in panels.
@@ -51,33 +59,61 @@ func headLen(t, dim int, transpose bool) int {
 	return kernel.PanelLen(dim, t)
 }
 
+func (d *Device) packHeads(g device.AttentionGeom) *packHeads {
+	p := &d.tasks.packHeads
+	*p = packHeads{d: d, g: g, operands: p.operands[:0]}
+	return p
+}
+
+// add takes the head of temp for the panels of src and returns them and the
+// rest. They are filled when the task has run.
+func (p *packHeads) add(temp []float32, src matrix, tokens int, transpose bool) (dst, rest []float32) {
+	heads := p.g.Batch * p.g.Heads
+	n := heads * headLen(tokens, p.g.Dim, transpose)
+	h := headPanels{dst: temp[:n], src: src, t: tokens, transpose: transpose, tiles: ceil(tokens, keyTile), first: p.chunks}
+	p.operands = append(p.operands, h)
+	p.chunks += heads * h.tiles
+	p.floats += n
+	return h.dst, temp[n:]
+}
+
+func (p *packHeads) fork() { p.d.fork(p, p.chunks, moved*2*p.floats) }
+
 func (p *packHeads) run(_ *worker, chunk int) {
-	g := &p.g
-	bh, t0 := chunk/p.tiles, chunk%p.tiles*keyTile
-	n := min(keyTile, p.t-t0)
-	src := p.src.p[(bh/g.Heads*p.t+t0)*p.src.stride+bh%g.Heads*g.Dim:]
-	dst := p.dst[bh*headLen(p.t, g.Dim, p.transpose):]
-	if p.transpose {
-		p.d.kernels.Pack(dst[t0*g.Dim:], src, p.src.stride, n, g.Dim)
+	i := len(p.operands) - 1
+	for p.operands[i].first > chunk {
+		i--
+	}
+	h, g := &p.operands[i], &p.g
+	chunk -= h.first
+	bh, t0 := chunk/h.tiles, chunk%h.tiles*keyTile
+	n := min(keyTile, h.t-t0)
+	src := h.src.p[(bh/g.Heads*h.t+t0)*h.src.stride+bh%g.Heads*g.Dim:]
+	dst := h.dst[bh*headLen(h.t, g.Dim, h.transpose):]
+	if h.transpose {
+		p.d.kernels.Pack(dst[t0*g.Dim:], src, h.src.stride, n, g.Dim)
 		return
 	}
 	for c := 0; c < g.Dim; c += kernel.Panel {
-		width := min(kernel.Panel, g.Dim-c)
-		panel := dst[c*p.t+t0*kernel.Panel:]
-		for r := range n {
-			copy(panel[r*kernel.Panel:][:width], src[r*p.src.stride+c:])
-		}
+		copyRows(dst[c*h.t+t0*kernel.Panel:], src[c:], h.src.stride, n, min(kernel.Panel, g.Dim-c))
 	}
 }
 
-// packHeads takes the head of temp for the panels of src and returns them and
-// the rest.
-func (d *Device) packHeads(temp []float32, src matrix, g device.AttentionGeom, tokens int, transpose bool) (dst, rest []float32) {
-	n := g.Batch * g.Heads * headLen(tokens, g.Dim, transpose)
-	p := &d.tasks.packHeads
-	*p = packHeads{d: d, dst: temp[:n], src: src, g: g, t: tokens, transpose: transpose, tiles: ceil(tokens, keyTile)}
-	d.fork(p, g.Batch*g.Heads*p.tiles, 2*n)
-	return p.dst, temp[n:]
+// copyRows copies rows of up to a panel's width into a panel. Whole and half
+// ones go without a call each.
+func copyRows(panel, src []float32, stride, rows, width int) {
+	const half = kernel.Panel / 2
+	for r := range rows {
+		to, from := panel[r*kernel.Panel:], src[r*stride:]
+		switch width {
+		case kernel.Panel:
+			*(*[kernel.Panel]float32)(to) = *(*[kernel.Panel]float32)(from)
+		case half:
+			*(*[half]float32)(to) = *(*[half]float32)(from)
+		default:
+			copy(to[:width], from)
+		}
+	}
 }
 
 func checkAttention(op string, g device.AttentionGeom) {
@@ -111,8 +147,10 @@ func (d *Device) Attention(o device.Matrix, lse device.Array, q, k, v device.Mat
 	if buf == nil {
 		return
 	}
-	t.keys, temp = d.packHeads(temp, t.k, g, g.TK, true)
-	t.values, _ = d.packHeads(temp, t.v, g, g.TK, false)
+	p := d.packHeads(g)
+	t.keys, temp = p.add(temp, t.k, g.TK, true)
+	t.values, _ = p.add(temp, t.v, g.TK, false)
+	p.fork()
 	if d.scratch(queryTile * (keyTile + 2)) {
 		d.fork(t, heads*t.tiles, 2*heads*g.TQ*max(g.TK, 1)*g.Dim)
 	}

@@ -70,16 +70,18 @@ func (d *Device) AttentionBack(dq, dk, dv, do, o, q, k, v device.Matrix, lse dev
 	}
 	defer d.Release(buf)
 	t.dots, temp = temp[:heads*g.TQ], temp[heads*g.TQ:]
-	t.keys, temp = d.packHeads(temp, t.k, g, g.TK, true)
-	t.values, temp = d.packHeads(temp, t.v, g, g.TK, true)
-	t.ks, temp = d.packHeads(temp, t.k, g, g.TK, false)
-	t.qs, temp = d.packHeads(temp, t.q, g, g.TQ, false)
-	t.dos, _ = d.packHeads(temp, t.do, g, g.TQ, false)
+	p := d.packHeads(g)
+	t.keys, temp = p.add(temp, t.k, g.TK, true)
+	t.values, temp = p.add(temp, t.v, g.TK, true)
+	t.ks, temp = p.add(temp, t.k, g.TK, false)
+	t.qs, temp = p.add(temp, t.q, g.TQ, false)
+	t.dos, _ = p.add(temp, t.do, g.TQ, false)
+	p.fork()
 	if !d.scratch(2 * backQueries * keyTile) {
 		return
 	}
 	t.pass = passDots
-	d.fork(t, heads*t.queries, 2*nq*width)
+	d.fork(t, heads*t.queries, moved*2*nq*width)
 	cost := heads * g.TQ * g.TK * g.Dim
 	if heads >= manyHeads {
 		t.pass = passHead

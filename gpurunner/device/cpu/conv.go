@@ -208,6 +208,7 @@ func (t *conv) start() {
 		t.startPairs()
 		return
 	}
+	t.epi.accumulate()
 	all := ceil(t.out, kernel.Panel)
 	widest := t.phases[0].cols // phases differ by one at most
 	t.rows = max(1, chunkRows/max(widest, 1))
@@ -283,7 +284,7 @@ func (t *conv) run(w *worker, chunk int) {
 	src := w.scratch[scratchB:]
 	src, rest := src[:(t.rows*t.step+p.height)*t.padW*t.c], src[(t.rows*t.step+p.height)*t.padW*t.c:]
 	g := &w.grid
-	*g = grid{aRow: t.step * t.c, aCol: 1, aRun: t.step * t.padW * t.c, runs: rows, m: p.cols, lowRun: p.cols}
+	*g = grid{aRow: t.step * t.c, aCol: 1, aRun: t.step * t.padW * t.c, runs: rows, m: p.cols, lowRun: p.cols, add: t.epi.add}
 	if t.gather {
 		g.aRow = t.taps * t.c
 		g.aRun = g.aRow * p.cols

@@ -38,9 +38,10 @@ type Device struct {
 	ctx     context.Context
 	unbind  func() bool
 
-	tasks        tasks
-	turnedWeight weight
-	lowBuffers   []*buffer
+	tasks          tasks
+	turnedWeight   weight
+	unpackedWeight weight
+	lowBuffers     []*buffer
 }
 
 var _ device.Device = (*Device)(nil)
@@ -202,6 +203,7 @@ type tasks struct {
 	convGrad      convGrad
 	upsample      upsample
 	repack        repack
+	unpack        unpack
 	pairPack      pairPack
 	pairProduct   pairProduct
 	pairHeads     pairHeads

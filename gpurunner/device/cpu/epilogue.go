@@ -18,6 +18,7 @@ type epilogue struct {
 	y        matrix
 	direct   bool // C may be computed in y itself, as nothing reads the old y
 	plain    bool // y = C
+	add      bool // y = y + C, with C's terms added to y as they are summed
 	sum      bool // y = C + bias + residual
 }
 
@@ -43,6 +44,14 @@ func (d *Device) epilogue(op string, e device.Epilogue, y matrix, alpha float32)
 	r.plain = r.direct && alpha == 1 && r.bias == nil && r.vector.none() && r.act == nil && !r.drop.on
 	r.sum = r.bias != nil && r.residual.p != nil && r.beta == 0 && alpha == 1 && r.vector.none() && r.act == nil && !r.drop.on
 	return r
+}
+
+// accumulate lets y += C be computed in y itself, where nothing else is asked.
+// Only products that can begin with what y holds may use it.
+func (e *epilogue) accumulate() {
+	if e.beta == 1 && e.residual.p == nil && e.alpha == 1 && e.bias == nil && e.vector.p == nil && e.act == nil && !e.drop.on {
+		e.direct, e.plain, e.add = true, true, true
+	}
 }
 
 // store finishes rows m0… and columns n0… of y from c, which may be that part

@@ -72,9 +72,17 @@ type operand struct {
 	pack  bool // live rows are copied to a panel
 }
 
-// scratchB is the scratch that prepare needs, in floats: one group of a panel
-// in f32, and once more in a half type.
-const scratchB = kernel.BlockK * kernel.Panel * 3 / 2
+// scratchB is the scratch that a panel of a group needs, in floats: in f32,
+// once more in a half type, and the low-rank terms that join the group.
+const scratchB = scratchPanel + joinedRank*kernel.Panel
+
+// scratchPanel is the part of scratchB that prepare uses.
+const scratchPanel = kernel.BlockK * kernel.Panel * 3 / 2
+
+// joinedRank is the most columns of low-rank terms that are summed in one chain
+// with the last group of a product, which saves C a way to memory and back.
+// More are added afterwards.
+const joinedRank = 64
 
 // prepare points segs at the pieces' rows of panel number j, n columns of
 // which are in use.
@@ -95,9 +103,7 @@ func (b *operand) prepare(set *kernel.Set, segs []kernel.Segment, pieces []piece
 				continue
 			}
 			dst := scratch[at*kernel.Panel:]
-			for k := range p.k {
-				copy(dst[k*kernel.Panel:k*kernel.Panel+n], src[k*b.live.stride:])
-			}
+			copyRows(dst, src, b.live.stride, p.k, n)
 			s.B, s.BRow = unsafe.Pointer(&dst[0]), kernel.Panel
 			at += p.k
 		}
@@ -131,6 +137,8 @@ type grid struct {
 	lowRun     int // rows of it between runs
 	pairs      bool
 
+	add bool // C is added to
+
 	// Where not nil, A (of one run) is first copied here block by block.
 	compact []float32
 }
@@ -140,7 +148,7 @@ type grid struct {
 const compactStride = kernel.BlockK + 16
 
 // multiply computes all of the grid's rows of n columns of C, those of panel
-// j0 and following, overwriting C. Groups of terms are the outer loop, so that
+// j0 and following, overwriting C or adding to it. Groups of terms are the outer loop, so that
 // the block of A that a group needs is read by all panels while it is near.
 func (d *Device) multiply(w *worker, g *grid, b *operand, pieces []piece, lows []low, j0, n int, scratch []float32) {
 	t := &w.tile
@@ -149,7 +157,8 @@ func (d *Device) multiply(w *worker, g *grid, b *operand, pieces []piece, lows [
 		matMul = d.pairs.MatMul
 	}
 	t.M, t.CStride, t.Row = g.m, g.cStride, 0
-	t.Accumulate = false
+	t.Accumulate = g.add
+	join := !g.pairs && len(pieces) > 0 && ranks(lows) <= joinedRank
 	for len(pieces) > 0 {
 		end := 1
 		for !pieces[end-1].last {
@@ -157,34 +166,47 @@ func (d *Device) multiply(w *worker, g *grid, b *operand, pieces []piece, lows [
 		}
 		part := pieces[:end]
 		pieces = pieces[end:]
-		w.segs = sized(w.segs, end)
+		joined := []low(nil)
+		if join && len(pieces) == 0 {
+			joined = lows
+		}
+		w.segs = sized(w.segs, end+len(joined))
 		t.Segments = w.segs
 		a, aRow, aCol := g.a, g.aRow, g.aCol
 		if g.compact != nil {
 			d.compactA(g, part)
 			a, aRow, aCol = &g.compact[0], compactStride, 1
 		}
-		for i := range w.segs {
+		for i := range part {
 			w.segs[i].ARow, w.segs[i].ACol = aRow, aCol
 		}
 		for at := 0; at < n; at += kernel.Panel {
 			t.N = min(kernel.Panel, n-at)
 			b.prepare(d.kernels, w.segs, part, j0+at/kernel.Panel, t.N, scratch)
+			if len(joined) > 0 {
+				d.prepareLows(w.segs[end:], joined, j0*kernel.Panel+at, t.N, scratch[scratchPanel:])
+			}
 			for r := range g.runs {
 				from := 0
-				for i := range w.segs {
+				for i, p := range part {
 					if g.compact != nil {
 						w.segs[i].A = offset(a, from)
-						from += part[i].k
+						from += p.k
 					} else {
-						w.segs[i].A = offset(a, r*g.aRun+part[i].a)
+						w.segs[i].A = offset(a, r*g.aRun+p.a)
 					}
+				}
+				for i := range joined {
+					w.segs[end+i].A = joined[i].row(g.lowRow + r*g.lowRun)
 				}
 				t.C = offset(g.c, r*g.cRun+at)
 				matMul(t)
 			}
 		}
 		t.Accumulate = true
+	}
+	if join {
+		return
 	}
 	for i := range lows {
 		if g.pairs {
@@ -217,6 +239,34 @@ func (d *Device) compactA(g *grid, part []piece) {
 			}
 		}
 		to += p.k
+	}
+}
+
+// row points at a row of h.
+func (l *low) row(i int) *float32 { return &l.h.p[i*l.h.stride] }
+
+// ranks is how many columns low-rank terms have together.
+func ranks(lows []low) int {
+	n := 0
+	for i := range lows {
+		n += lows[i].h.cols
+	}
+	return n
+}
+
+// prepareLows points segs at the columns of low-rank terms that belong to n
+// columns of C from column on.
+func (d *Device) prepareLows(segs []kernel.Segment, lows []low, column, n int, scratch []float32) {
+	for i := range lows {
+		l, s := &lows[i], &segs[i]
+		s.Type, s.K, s.ARow, s.ACol = kernel.F32, l.h.cols, l.h.stride, 1
+		if l.back {
+			s.B, s.BRow = unsafe.Pointer(&l.up.p[column]), l.up.stride
+			continue
+		}
+		d.kernels.Transpose(scratch, kernel.Panel, l.up.p[column*l.up.stride:], l.up.stride, n, s.K)
+		s.B, s.BRow = unsafe.Pointer(&scratch[0]), kernel.Panel
+		scratch = scratch[s.K*kernel.Panel:]
 	}
 }
 

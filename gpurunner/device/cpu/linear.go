@@ -21,6 +21,7 @@ type product struct {
 	rows     int  // of y per chunk
 	panels   int  // of B per chunk
 	rowParts int
+	byRows   bool // chunks of the same rows follow one another, else those of the same panels
 	compact  bool // A is copied block by block
 }
 
@@ -31,7 +32,10 @@ const (
 	chunkPanels = 10
 	wantChunks  = 16 // enough for any number of workers to share evenly
 	turnColumns = 16 // up to here aᵀ·b is computed as (bᵀ·a)ᵀ
-	smallRows   = 64 // up to here halves are converted in registers
+	// Up to here B stays in the cache of a core, which may then keep to its
+	// own rows of x and y. A larger one is read once, for all rows.
+	nearFloats = 1 << 17
+	smallRows  = 64 // up to here halves are converted in registers
 )
 
 // Linear implements device.Products.
@@ -90,7 +94,7 @@ func (d *Device) MatMul(c, a, b device.Matrix, transA, transB bool, alpha float3
 		t.aRow, t.aCol = 1, t.a.stride
 	}
 	n := b.Cols
-	t.b = operand{from: rows, pack: m > smallRows}
+	t.b = operand{from: rows, pack: m > smallRows && b.Stride > kernel.Panel} // narrow rows are near each other as they lie
 	if transB {
 		n = b.Rows
 		t.b.from = columns
@@ -156,9 +160,21 @@ func (t *product) start(d *Device, m, n, k int, turned bool) {
 	}
 	t.rows = ceil(m, ceil(m, t.rows)) // even parts
 	t.rowParts = ceil(m, t.rows)
+	t.byRows = all*kernel.Panel*k <= nearFloats
 	// A transposed A costs a line per element; rows a multiple of a page apart
 	// evict one another.
 	t.compact = !turned && t.rows > 1 && (t.aCol != 1 && all > 1 || t.aCol == 1 && t.aRow%512 == 0)
+	if !turned {
+		t.epi.accumulate()
+	}
+	if t.byRows && t.rowParts > len(d.pool.workers) && t.unpacks() {
+		w := d.unpacked(t.b.w, t.b.from == transposed, t.pieces)
+		if w == nil {
+			return
+		}
+		defer d.Release(w.buf)
+		t.b = operand{from: panels, w: w}
+	}
 	need := scratchB
 	if t.compact {
 		need += t.rows * compactStride
@@ -171,10 +187,19 @@ func (t *product) start(d *Device, m, n, k int, turned bool) {
 	}
 }
 
+// unpacks reports whether panels of B are not used as they lie.
+func (t *product) unpacks() bool {
+	return t.b.from == transposed || t.b.from == panels && t.b.w.f == nil && t.b.widen
+}
+
 func (t *product) run(w *worker, chunk int) {
 	y := &t.epi.y
-	m0 := chunk % t.rowParts * t.rows
-	j0 := chunk / t.rowParts * t.panels
+	row, panel := chunk%t.rowParts, chunk/t.rowParts
+	if t.byRows {
+		parts := ceil(ceil(t.n, kernel.Panel), t.panels)
+		row, panel = chunk/parts, chunk%parts
+	}
+	m0, j0 := row*t.rows, panel*t.panels
 	m := min(t.rows, t.m-m0)
 	n0 := j0 * kernel.Panel
 	n := min(t.panels*kernel.Panel, t.n-n0)
@@ -188,7 +213,7 @@ func (t *product) run(w *worker, chunk int) {
 		c, cStride = y.p[m0*y.stride+n0:], y.stride
 	}
 	g := &w.grid
-	*g = grid{aRow: t.aRow, aCol: t.aCol, cStride: cStride, runs: 1, m: m, lowRow: m0, c: &c[0], compact: compact}
+	*g = grid{aRow: t.aRow, aCol: t.aCol, cStride: cStride, runs: 1, m: m, lowRow: m0, c: &c[0], compact: compact, add: t.epi.add && !t.turned}
 	if len(t.pieces) > 0 {
 		g.a = &t.a.p[m0*t.aRow]
 	}

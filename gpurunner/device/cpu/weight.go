@@ -106,7 +106,7 @@ func (d *Device) repack(w *weight, data []byte) bool {
 	if !d.scratch(2*kernel.Panel*kernel.BlockK + kernel.BlockK) {
 		return false
 	}
-	d.fork(t, ceil(w.out, kernel.Panel), 4*w.out*w.in*w.taps)
+	d.fork(t, ceil(w.out, kernel.Panel), moved*4*w.out*w.in*w.taps)
 	t.data = nil
 	return true
 }
@@ -244,7 +244,7 @@ func (w *weight) panelTransposed(set *kernel.Set, segs []kernel.Segment, pieces 
 	for i, p := range pieces {
 		s := &segs[i]
 		s.B, s.BRow, s.K, s.Type = unsafe.Pointer(&scratch[total]), kernel.Panel, p.k, kernel.F32
-		w.turnTap(set, scratch[total:], p.tap, j, p.from, p.k, scratch[full:scratchB])
+		w.turnTap(set, scratch[total:], p.tap, j, p.from, p.k, scratch[full:scratchPanel])
 		total += p.k * kernel.Panel
 	}
 }
