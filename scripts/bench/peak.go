@@ -46,7 +46,7 @@ func (b *bench) peakOf(precision device.DType) float64 {
 	}
 	if b.peakBF16 == 0 {
 		p := kernel.LookupPairs("")
-		b.peakBF16 = peak(b.threads, func() int { return p.Peak(5000) })
+		b.peakBF16 = peak(b.threads, func() int { return p.Peak(50000) })
 	}
 	return b.peakBF16
 }
