@@ -214,7 +214,7 @@ func (t *conv) start() {
 	t.rows = max(1, chunkRows/max(widest, 1))
 	t.rows = min(t.rows, t.phases[0].rows)
 	t.panels = min(all, chunkPanels)
-	for t.count(all) < wantChunks {
+	for t.count(all) < t.d.wantChunks() {
 		if t.panels > 1 {
 			t.panels = (t.panels + 1) / 2
 		} else if t.rows > 1 && t.rows*widest > 56 {

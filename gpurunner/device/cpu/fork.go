@@ -122,6 +122,16 @@ func (p *pool) fork(t task, chunks, cost int) {
 	}
 }
 
+// wantChunks is how many chunks products are cut into, if their shape gives as
+// many: a few for each worker, as more would each read or unpack the same again.
+// The bits of a product do not show how it was cut.
+func (d *Device) wantChunks() int {
+	if n := len(d.pool.workers); n > 1 {
+		return 4 * n
+	}
+	return 1
+}
+
 // share is the range of the task's chunks that worker number i owns.
 func (p *pool) share(i int) (first, end int) {
 	return i * p.chunks / len(p.workers), (i + 1) * p.chunks / len(p.workers)

@@ -30,7 +30,6 @@ type product struct {
 const (
 	chunkRows   = 224
 	chunkPanels = 10
-	wantChunks  = 16 // enough for any number of workers to share evenly
 	turnColumns = 16 // up to here aᵀ·b is computed as (bᵀ·a)ᵀ
 	// Up to here B stays in the cache of a core, which may then keep to its
 	// own rows of x and y. A larger one is read once, for all rows.
@@ -149,7 +148,7 @@ func (t *product) start(d *Device, m, n, k int, turned bool) {
 	}
 	all := ceil(n, kernel.Panel)
 	t.rows, t.panels = min(m, chunkRows), min(all, chunkPanels)
-	for ceil(m, t.rows)*ceil(all, t.panels) < wantChunks {
+	for ceil(m, t.rows)*ceil(all, t.panels) < t.d.wantChunks() {
 		if t.panels > 1 {
 			t.panels = (t.panels + 1) / 2
 		} else if t.rows > 56 {

@@ -68,8 +68,8 @@ func (t *conv) startPairs() {
 	}
 	blocks *= ceil(t.n, g.images)
 	g.parts = 1
-	if blocks < wantChunks {
-		g.parts = min(all, ceil(wantChunks, max(blocks, 1)))
+	if blocks < t.d.wantChunks() {
+		g.parts = min(all, ceil(t.d.wantChunks(), max(blocks, 1)))
 	}
 	t.panels = ceil(all, g.parts)
 	g.parts = ceil(all, t.panels)

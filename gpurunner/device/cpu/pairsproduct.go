@@ -103,8 +103,8 @@ func (t *pairProduct) start(k int) {
 	t.rows = min(t.rows, roundUp(ceil(t.m, t.rowParts), kernel.Panel))
 	t.rowParts = ceil(t.m, t.rows)
 	t.parts = 1
-	if t.rowParts < wantChunks {
-		t.parts = min(all, ceil(wantChunks, t.rowParts))
+	if t.rowParts < t.d.wantChunks() {
+		t.parts = min(all, ceil(t.d.wantChunks(), t.rowParts))
 	}
 	t.panels = ceil(all, t.parts)
 	t.parts = ceil(all, t.panels)

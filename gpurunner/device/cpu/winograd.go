@@ -77,7 +77,7 @@ func (t *conv) startWinograd(mirrored bool) {
 	t.step = 1
 	places := ceil(t.n, g.images) * g.down * g.across
 	t.panels = min(all, 5)
-	for t.panels > 1 && places*ceil(all, t.panels) < wantChunks {
+	for t.panels > 1 && places*ceil(all, t.panels) < t.d.wantChunks() {
 		t.panels--
 	}
 	t.blocks = ceil(all, t.panels)
