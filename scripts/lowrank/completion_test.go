@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/lowrank/lowrank/gpurunner/paritytest"
 )
 
 // printed is what a command prints on the standard output.
@@ -65,6 +67,9 @@ func TestCompletion(t *testing.T) {
 			}
 			program, err := exec.LookPath(shell)
 			if err != nil {
+				if paritytest.Required("shells") {
+					t.Fatalf("LOWRANK_REQUIRE asks for shells, but there is no %s here", shell)
+				}
 				t.Skipf("there is no %s here to read the script", shell)
 			}
 			cmd := exec.Command(program, check...)
