@@ -10,12 +10,14 @@ import (
 	"github.com/lowrank/lowrank/gpurunner/device"
 )
 
-// A step whose noise and coefficients change is replayed from the third time on,
-// and gives the numbers that the same calls give one by one.
+// A step whose noise and coefficients change is replayed from the third time on, in
+// one call, and gives the numbers that the same calls give one by one.
 func TestReplay(t *testing.T) {
 	for _, precision := range []device.DType{device.F32, device.BF16} {
 		t.Run(precision.String(), func(t *testing.T) {
+			calls := CountCalls(t)
 			run := func(direct bool) (results [][]float32, q *queue) {
+				eager := Calls{}
 				d, err := Open(Options{Precision: precision, Direct: direct})
 				if err != nil {
 					t.Fatal(err)
@@ -24,7 +26,21 @@ func TestReplay(t *testing.T) {
 				p := &pair{T: t, random: newRandom(21), sides: [2]device.Device{d, nil}}
 				for i := range 7 {
 					d.Step()
+					calls()
 					results = append(results, p.step(d, i))
+					got, ok := calls()
+					want := eager
+					switch {
+					case i == 0:
+						eager, want = got, Calls{Kernels: max(got.Kernels, 8)}
+					case i == 1 && !direct: // recorded, and replayed at once
+						want.Graphs = 1
+					case !direct:
+						want = Calls{Graphs: 1}
+					}
+					if ok && got != want {
+						t.Errorf("direct: %v, step %d makes %+v launches, want %+v", direct, i, got, want)
+					}
 				}
 				return results, &d.queue
 			}

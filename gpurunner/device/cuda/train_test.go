@@ -42,7 +42,7 @@ func TestErrTrainingF16(t *testing.T) {
 }
 
 // trainTiny trains the tiny base model and returns the curve and the file.
-func trainTiny(t *testing.T, dev device.Device) (train.Curve, []byte) {
+func trainTiny(t *testing.T, dev device.Device, progress func(train.Progress)) (train.Curve, []byte) {
 	t.Helper()
 	pool := tensor.NewPool(dev)
 	m, err := diffusion.Open(pool, enginetest.Base(t, paritytest.Roots(t)[0].Path("models/sd15-tiny")))
@@ -65,7 +65,7 @@ func trainTiny(t *testing.T, dev device.Device) (train.Curve, []byte) {
 		set.Pictures = append(set.Pictures, p)
 	}
 	r, err := train.Run(context.Background(), train.Job{Model: m, Layers: lora.NewBase("test", m.UNetConfig(), encoders...),
-		BaseID: "tiny", Name: "test", Options: o, Data: set})
+		BaseID: "tiny", Name: "test", Options: o, Data: set, Progress: progress})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestTrainingRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	want, _ := trainTiny(t, c)
+	want, _ := trainTiny(t, c, nil)
 	for _, tt := range []struct {
 		precision device.DType
 		most      float64 // by which a step's loss may differ, relative
@@ -97,7 +97,20 @@ func TestTrainingRun(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				got, file := trainTiny(t, dev)
+				calls := cuda.CountCalls(t)
+				var steps []cuda.Calls
+				got, file := trainTiny(t, dev, func(train.Progress) {
+					c, ok := calls()
+					if ok {
+						steps = append(steps, c)
+					}
+				})
+				t.Logf("launches of each step: %+v", steps)
+				for i, c := range steps { // 3 of the inversion, 6 of the tuning
+					if first := steps[3]; direct && c.Graphs != 0 || !direct && i >= 5 && !c.Replays(first) {
+						t.Errorf("direct: %v, step %d makes %+v launches; the tuning's first %+v", direct, i, c, first)
+					}
+				}
 				share, note := dev.Replays()
 				dev.Close()
 				if direct == (share > 0) || note != "" {

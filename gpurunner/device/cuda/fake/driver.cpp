@@ -6,6 +6,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <mutex>
 
 #include "memory.h"
@@ -15,6 +16,22 @@ using namespace fake;
 namespace fake {
 
 State state;
+
+// FAKE_CUDA_CALLS is a file of two numbers of 8 bytes: the launches of kernels, captured ones too, and those of graphs,
+// since it was made.
+void count(int which) {
+  const char* path = getenv("FAKE_CUDA_CALLS");
+  if (!path) return;
+  static uint64_t calls[2];
+  int file = open(path, O_CREAT | O_EXCL | O_WRONLY, 0600);
+  if (file >= 0)
+    calls[0] = calls[1] = 0;
+  else
+    file = open(path, O_WRONLY);
+  calls[which]++;
+  if (file < 0 || pwrite(file, calls, sizeof calls, 0) != (ssize_t)sizeof calls) perror("fake CUDA: FAKE_CUDA_CALLS");
+  close(file);
+}
 
 static std::recursive_mutex lock;
 
@@ -189,24 +206,45 @@ EXPORT CUresult cuMemGetAddressRange_v2(CUdeviceptr* base, size_t* size, CUdevic
   return CUDA_SUCCESS;
 }
 
+// Page-locked host memory: its pieces by address.
+static std::map<const char*, size_t> locked;
+
+static bool isLocked(const void* p, size_t n) {
+  auto i = locked.upper_bound((const char*)p);
+  return i != locked.begin() && (const char*)p + n <= (--i)->first + i->second;
+}
+
 EXPORT CUresult cuMemHostAlloc(void** p, size_t n, unsigned) {
+  Call c;
+  if (CUresult r = c.ready("cuMemHostAlloc")) return r;
   *p = malloc(n);
-  return *p ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+  if (!*p) return CUDA_ERROR_OUT_OF_MEMORY;
+  locked[(const char*)*p] = n;
+  return CUDA_SUCCESS;
 }
 
 EXPORT CUresult cuMemFreeHost(void* p) {
+  Call c;
+  if (!locked.erase((const char*)p)) return refuse(CUDA_ERROR_INVALID_VALUE, "cuMemFreeHost of memory that is not page-locked");
   free(p);
   return CUDA_SUCCESS;
 }
 
+// copy copies on a stream, to and from page-locked host memory only: other memory makes the driver wait, and it may be gone
+// when the copy's turn comes.
 static CUresult copy(const char* call, CUstream s, void* dst, const void* src, size_t n) {
   Call c;
   if (CUresult r = c.ready(call)) return r;
-  if (inArena((uint64_t)dst))
-    if (CUresult r = checkRange(call, (CUdeviceptr)dst, n)) return r;
-  if (inArena((uint64_t)src))
-    if (CUresult r = checkRange(call, (CUdeviceptr)src, n)) return r;
+  const void* host = nullptr;
+  for (const void* p : {(const void*)dst, src})
+    if (!inArena((uint64_t)p))
+      host = p;
+    else if (CUresult r = checkRange(call, (CUdeviceptr)p, n))
+      return r;
+  std::string what = std::string(call) + ": host memory that is not page-locked";
+  if (s && host && !isLocked(host, n)) return refuse(CUDA_ERROR_INVALID_VALUE, what);
   return enqueue(s, [=] {
+    if (s && host && !isLocked(host, n)) return poison(CUDA_ERROR_ILLEGAL_ADDRESS, what + " any more when its turn comes");
     memmove(dst, src, n);
     return CUDA_SUCCESS;
   });
@@ -313,6 +351,7 @@ EXPORT CUresult cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned 
       return refuse(CUDA_ERROR_INVALID_VALUE, "launch of " + f->name + ": argument " + std::to_string(i) + " is " + describe((void*)v));
     l->values.push_back(v);
   }
+  count(0);
   // A launch number to fail at, for tests of a GPU that falls off the bus; NUMBER:FILE fails in one process only, that
   // which makes the file.
   if (const char* n = getenv("FAKE_CUDA_FAIL")) {

@@ -74,7 +74,9 @@ CUresult poison(CUresult code, const std::string& detail);
 CUresult enqueue(CUstream s, Work w);
 CUresult drain(CUstream_st& s);
 CUresult drainAll();
-bool busy();
+
+// count counts a launch of a kernel, 0, or of a graph, 1.
+void count(int which);
 
 // checkRange refuses device memory that is not all of one live allocation.
 CUresult checkRange(const char* call, CUdeviceptr p, size_t n);

@@ -39,12 +39,6 @@ CUresult drainAll() {
   return CUDA_SUCCESS;
 }
 
-bool busy() {
-  for (CUstream_st& s : state.streams)
-    if (!s.queue.empty()) return true;
-  return false;
-}
-
 } // namespace fake
 
 static double now() {
@@ -161,6 +155,7 @@ EXPORT CUresult cuGraphLaunch(CUgraphExec g, CUstream s) {
   Call c;
   if (CUresult r = c.ready("cuGraphLaunch")) return r;
   if (getenv("FAKE_CUDA_NO_GRAPHS")) return CUDA_ERROR_OUT_OF_MEMORY;
+  count(1);
   for (Work& w : g->work)
     if (CUresult r = enqueue(s, w)) return r;
   return CUDA_SUCCESS;

@@ -194,6 +194,14 @@ int main() {
       want(n ? host[5] == 3 : host[5] != host[5], "shared memory that was not written is NaN, what was written is there");
     }
   }
+  {
+    Session s;
+    void* gone;
+    cuMemHostAlloc(&gone, 256, 0);
+    want(cuMemcpyHtoDAsync(s.y, gone, 256, s.stream) == CUDA_SUCCESS, "a copy from page-locked memory");
+    cuMemFreeHost(gone);
+    want(cuStreamSynchronize(s.stream) == CUDA_ERROR_ILLEGAL_ADDRESS, "page-locked memory is given back before a copy has read it");
+  }
   // A race shows within a few launches, as some thread runs before the one that it counts on.
   for (const char* race : {"no_barrier", "no_warp_barrier"}) {
     Session s;
@@ -219,6 +227,8 @@ int main() {
   refused("a block over its launch bound", [](Session& s) { return s.launch("right", 0, 96); });
   refused("too much dynamic shared memory", [](Session& s) { return s.launch("right", 0, 64, 50 << 10); });
   refused("a copy past the end", [&](Session& s) { return cuMemcpyDtoH(host, s.y + 8, 64 * 4); });
+  refused("an asynchronous copy from other than page-locked memory", [&](Session& s) { return cuMemcpyHtoDAsync(s.y, host, sizeof host, s.stream); });
+  refused("an asynchronous copy to other than page-locked memory", [&](Session& s) { return cuMemcpyDtoHAsync(host, s.y, sizeof host, s.stream); });
   refused("a fill past the end", [](Session& s) { return cuMemsetD32Async(s.y, 0, 65, s.stream); });
   refused("a launch with freed memory", [](Session& s) {
     cuMemFree(s.y);
