@@ -143,6 +143,7 @@ __device__ __forceinline__ void scores(float (&s)[N / 8][4], u16* a, int row, u1
 // weigh adds p [16,N] · tile [N,D] to sum.
 template <class T, int D, int N>
 __device__ __forceinline__ void weigh(float (&sum)[D / 8][4], const float (&p)[N / 8][4], u16* tile) {
+  __syncwarp(); // lanes whose scores count and others: ldmatrix and mma want all of them together
 #pragma unroll
   for (int k = 0; k < N; k += 16) {
     const float *l = p[k / 8], *h = p[k / 8 + 1];

@@ -199,6 +199,7 @@ __device__ __forceinline__ void accumulate(Sums<ROWS, COLUMNS>& s, Tiles<ROWS, C
       feedA.begin(a, t.a[now ^ 1], m0, to, fastA);
       feedB.begin(b, t.b[now ^ 1], n0, to, fastB);
     }
+    __syncwarp(); // lanes that fetched and lanes that were outside: ldmatrix and mma want all of them together
 #pragma unroll
     for (int d = 0; d < DEPTH; d += 16) {
       u32 x[2][4], w[N / 2][4];
@@ -251,6 +252,7 @@ __device__ __forceinline__ void finish(const Sums<ROWS, COLUMNS>& s, Tiles<ROWS,
         store(e, m + row, n + column, *(const Four*)(mine + row * STRIDE + column));
         continue;
       }
+#pragma unroll 1
       for (int j = 0; j < 4; j++)
         if (n + column + j < columns) store(e, m + row, n + column + j, mine[row * STRIDE + column + j]);
     }
