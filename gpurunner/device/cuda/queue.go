@@ -221,6 +221,8 @@ func (d *Device) capture(c *chunk) (err error) {
 			return err
 		}
 		if c.read, err = d.driver.newEvent(); err != nil {
+			d.driver.freePinned(c.pinned)
+			c.pinned = nil
 			return err
 		}
 	}
@@ -302,13 +304,17 @@ func (d *Device) issue(w []uint64, upload func(to uint64, n int) error) error {
 	return nil
 }
 
-// direct flushes before memory goes back to the driver, or is copied to past the
-// queue: what waits may use it.
+// direct gives memory back to the driver once nothing uses it: neither what waits,
+// nor what the GPU still does, nor a graph, which names it for as long as it lives.
 type direct struct{ d *Device }
 
 func (s direct) reserve(size int) (uint64, error) { return s.d.driver.reserve(size) }
 
 func (s direct) giveBack(address uint64) {
 	s.d.flush()
+	if !s.d.options.Direct {
+		s.d.evict(0)
+		_ = s.d.driver.synchronize() // a failure comes out of Sync
+	}
 	s.d.driver.giveBack(address)
 }
