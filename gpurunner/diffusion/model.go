@@ -2,9 +2,11 @@ package diffusion
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/lowrank/lowrank/gpurunner/clip"
+	"github.com/lowrank/lowrank/gpurunner/device"
 	"github.com/lowrank/lowrank/gpurunner/nn"
 	"github.com/lowrank/lowrank/gpurunner/sampler"
 	"github.com/lowrank/lowrank/gpurunner/tensor"
@@ -204,6 +206,19 @@ func (m *Model) TextNetwork(i int) (*clip.Encoder, error) {
 	return load(m, &t.net, t.Part, func(l *nn.Loader) *clip.Encoder { return clip.Load(l, t.Config) })
 }
 
+// TooLargeError says that a network's weights do not fit into the device's memory.
+type TooLargeError struct {
+	Part string // "unet"
+	Err  error
+}
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("the base model's %s does not fit into the device's memory: use a smaller base model, or a device with more memory (%v)", e.Part, e.Err)
+}
+
+// Unwrap returns the device's error.
+func (e *TooLargeError) Unwrap() error { return e.Err }
+
 func load[T any](m *Model, n *network[T], part string, build func(l *nn.Loader) T) (T, error) {
 	if n.loaded {
 		return n.net, nil
@@ -214,11 +229,18 @@ func load[T any](m *Model, n *network[T], part string, build func(l *nn.Loader) 
 		return none, err
 	}
 	l := nn.NewLoader(m.Pool, nn.FromTensors(weights)).Until(m.ctx)
-	net := build(l)
-	if err := l.Err(); err != nil {
+	var net T
+	err = m.Pool.Try(func() error {
+		net = build(l)
+		return l.Err()
+	})
+	if err != nil {
 		l.Resources().Release()
 		if m.ctx.Err() != nil {
 			return none, err
+		}
+		if errors.Is(err, device.ErrOutOfMemory) {
+			return none, &TooLargeError{Part: part, Err: err}
 		}
 		return none, fmt.Errorf("%s: %w", part, err)
 	}

@@ -41,7 +41,7 @@ func Mount(m *diffusion.Model, mounts []lora.Mount) (*Concepts, error) {
 	if c.mounted, err = lora.Attach(m.Pool, net, encoders, mounts); err != nil {
 		return nil, err
 	}
-	if err := c.addWords(m); err != nil {
+	if err := m.Pool.Try(func() error { return c.addWords(m) }); err != nil {
 		c.Release()
 		return nil, err
 	}

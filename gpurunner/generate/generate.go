@@ -20,8 +20,9 @@ func Draw(ctx context.Context, m *diffusion.Model, r Request, deliver func(image
 	if err := r.fill(m); err != nil {
 		return err
 	}
-	err := drawAll(ctx, m, r, deliver)
-	if errors.Is(err, device.ErrOutOfMemory) {
+	err := m.Pool.Try(func() error { return drawAll(ctx, m, r, deliver) })
+	var base *diffusion.TooLargeError
+	if errors.Is(err, device.ErrOutOfMemory) && !errors.As(err, &base) {
 		return fmt.Errorf("a picture of %d×%d does not fit into the device's memory: lower width and height (%w)", r.Width, r.Height, err)
 	}
 	return err

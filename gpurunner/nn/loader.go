@@ -37,6 +37,7 @@ type loading struct {
 	errs    []error
 	packed  []device.Weight
 	tensors []*tensor.Tensor
+	full    bool // the device has no memory: the rest is not tried
 }
 
 // NewLoader returns a loader of weights that are frozen.
@@ -120,7 +121,7 @@ func (r *Resources) Release() {
 // equal numbers of elements (a 1×1 convolution may be stored as a matrix).
 func (l *Loader) find(name string, wants ...[]int) (device.HostWeight, bool) {
 	path := l.Path(name)
-	if l.shared.ctx.Err() != nil {
+	if l.shared.ctx.Err() != nil || l.shared.full {
 		return device.HostWeight{}, false
 	}
 	w, ok := l.src.Weight(path)
@@ -152,9 +153,8 @@ func (l *Loader) matrix(name string, wants ...[]int) (w autodiff.Weight) {
 		values := Float32(host)
 		w.Master = l.shared.slab.Add(path, values, wants[0]...)
 		host = device.HostWeight{Type: device.F32, Shape: wants[0], Data: bytesOf(values)}
-		packed, err := l.Pool.Device.Freeze(host)
+		packed, err := l.freeze(path, host)
 		if err != nil {
-			l.Fail(fmt.Errorf("weight %q: %w", path, err))
 			return w
 		}
 		w.Packed = packed
@@ -162,15 +162,23 @@ func (l *Loader) matrix(name string, wants ...[]int) (w autodiff.Weight) {
 		l.shared.packed = append(l.shared.packed, packed)
 		return w
 	}
-	packed, err := l.Pool.Device.Freeze(host)
+	packed, err := l.freeze(l.Path(name), host)
 	if err != nil {
-		l.Fail(fmt.Errorf("weight %q: %w", l.Path(name), err))
 		return w
 	}
 	l.forget(l.Path(name))
 	w.Packed = packed
 	l.shared.packed = append(l.shared.packed, packed)
 	return w
+}
+
+func (l *Loader) freeze(path string, host device.HostWeight) (device.Weight, error) {
+	packed, err := l.Pool.Device.Freeze(host)
+	if err != nil {
+		l.Fail(fmt.Errorf("weight %q: %w", path, err))
+		l.shared.full = l.shared.full || errors.Is(err, device.ErrOutOfMemory)
+	}
+	return packed, err
 }
 
 // plain loads a weight that kernels read as f32: biases, scales, embeddings.

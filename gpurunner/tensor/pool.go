@@ -31,7 +31,7 @@ type storage struct {
 func NewPool(dev device.Device) *Pool { return &Pool{Device: dev} }
 
 // Failure is what an allocation that the device refuses panics with; the
-// outermost caller (autodiff.Run) turns it into an error.
+// outermost caller ([Pool.Try], autodiff.Run) turns it into an error.
 type Failure struct{ Err error }
 
 func (f Failure) Error() string { return f.Err.Error() }
@@ -72,6 +72,24 @@ func (p *Pool) ReleaseSince(mark uint64) {
 			s.free()
 		}
 	}
+}
+
+// Try runs f. A Failure that it panics with is its error, and what was allocated
+// since and not kept is given back.
+func (p *Pool) Try(f func() error) (err error) {
+	mark := p.Mark()
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case Failure:
+			_ = p.Device.Sync() // queued kernels must be done with the memory before it goes back
+			p.ReleaseSince(mark)
+			err = r.Err
+		default:
+			panic(r)
+		}
+	}()
+	return f()
 }
 
 func (s *storage) free() {

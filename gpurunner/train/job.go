@@ -104,7 +104,11 @@ func (o Options) LoadOptions(multiple int) dataset.Options {
 // error. A loss that is no number is a *DivergedError. The model's adapter slots
 // are empty afterwards, whatever happened.
 func Run(ctx context.Context, job Job) (*Result, error) {
-	result, err := runJob(ctx, job)
+	var result *Result
+	err := job.Model.Pool.Try(func() (err error) {
+		result, err = runJob(ctx, job)
+		return err
+	})
 	return result, noRoom(err, job.Options)
 }
 

@@ -5,12 +5,14 @@ import (
 	"fmt"
 
 	"github.com/lowrank/lowrank/gpurunner/device"
+	"github.com/lowrank/lowrank/gpurunner/diffusion"
 )
 
 // noRoom says of a device whose memory was not enough what was asked of it, and
 // what to lower. Other errors it passes on.
 func noRoom(err error, o Options) error {
-	if !errors.Is(err, device.ErrOutOfMemory) {
+	var base *diffusion.TooLargeError // which no option makes smaller
+	if !errors.Is(err, device.ErrOutOfMemory) || errors.As(err, &base) {
 		return err
 	}
 	lower := "lower train_batch_size or resolution"

@@ -52,5 +52,8 @@ func doctorCUDA(w io.Writer, r Request) error {
 	if err != nil {
 		return err
 	}
+	if why := withoutBF16(r.Precision, info); why != "" {
+		fmt.Fprintf(w, "precision      %s\n", why)
+	}
 	return cuda.Doctor(w, cuda.Options{Ordinal: r.Ordinal, Precision: precision(r.Precision, info)})
 }

@@ -45,8 +45,8 @@ func (r *Request) fill() error {
 	return nil
 }
 
-// Open opens a device. note is told, in one sentence, why auto took the
-// processor where a GPU might have been.
+// Open opens a device. note is told, in one sentence, why auto took the processor
+// where a GPU might have been, or f32 on a GPU.
 func Open(r Request, note func(string)) (device.Device, error) {
 	if err := r.fill(); err != nil {
 		return nil, err
@@ -54,8 +54,11 @@ func Open(r Request, note func(string)) (device.Device, error) {
 	if r.Device == "cpu" {
 		return openCPU(r.Precision)
 	}
-	dev, err := openCUDA(r)
+	dev, info, err := openCUDA(r)
 	if err == nil {
+		if why := withoutBF16(r.Precision, info); why != "" && note != nil {
+			note(why)
+		}
 		return dev, nil
 	}
 	if r.Device == "cuda" {
@@ -98,12 +101,23 @@ func processor(precision string, bf16 bool) (o cpu.Options, err error) {
 	return o, nil
 }
 
-func openCUDA(r Request) (device.Device, error) {
+func openCUDA(r Request) (device.Device, cuda.Info, error) {
 	info, err := cuda.Probe(r.Ordinal)
 	if err != nil {
-		return nil, err
+		return nil, info, err
 	}
-	return cuda.New(cuda.Options{Ordinal: r.Ordinal, Precision: precision(r.Precision, info)})
+	dev, err := cuda.New(cuda.Options{Ordinal: r.Ordinal, Precision: precision(r.Precision, info)})
+	return dev, info, err
+}
+
+// withoutBF16 says why auto took f32 on a GPU, and what draws faster there; it is
+// empty where auto did not.
+func withoutBF16(name string, info cuda.Info) string {
+	if name != "" && name != "auto" || precision(name, info) != device.F32 {
+		return ""
+	}
+	return fmt.Sprintf("computing in f32: %s has compute capability %d.%d, bf16 needs 8.0; a runner that only draws is faster with --precision f16",
+		info.Name, info.Capability/10, info.Capability%10)
 }
 
 // precision turns a name into a type; auto is the GPU's best for training and

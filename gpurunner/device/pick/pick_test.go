@@ -144,8 +144,12 @@ func TestPrecision(t *testing.T) {
 		{"auto", 75, device.F32}, {"auto", 80, device.BF16}, {"auto", 90, device.BF16},
 		{"f32", 90, device.F32}, {"f16", 75, device.F16}, {"bf16", 75, device.BF16}, // which New refuses
 	} {
-		if got := precision(tt.name, cuda.Info{Capability: tt.capability}); got != tt.want {
+		info := cuda.Info{Capability: tt.capability}
+		if got := precision(tt.name, info); got != tt.want {
 			t.Errorf("%s on %d: %v, want %v", tt.name, tt.capability, got, tt.want)
+		}
+		if said := withoutBF16(tt.name, info); (said != "") != (tt.name == "auto" && tt.want == device.F32) {
+			t.Errorf("%s on %d: it says %q", tt.name, tt.capability, said)
 		}
 	}
 }
