@@ -12,6 +12,20 @@ import (
 	"testing"
 )
 
+// On a GPU with too little memory the rows say so, and none is left out.
+func TestDryRunOutOfMemory(t *testing.T) {
+	t.Setenv("FAKE_CUDA_MEMORY", "8000000")
+	var out bytes.Buffer
+	s := settings{models: "embedded,sdxl", only: "ours", precision: "f16", out: t.TempDir(), runs: 1, steps: 2, warm: 1, concept: 3, size: 64}
+	if err := check(context.Background(), s, &out); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	rows := strings.Count(out.String(), " | f16 | | | | | ")
+	if told := strings.Count(out.String(), "does not fit into the device's memory"); rows != 2*7 || told != rows {
+		t.Errorf("%d rows, %d of them say that memory was too little; want 7, twice:\n%s", rows, told, out.String())
+	}
+}
+
 // gpucheck itself, on the small base that the program carries.
 func TestDryRun(t *testing.T) {
 	dir := t.TempDir()

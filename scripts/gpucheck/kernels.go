@@ -25,8 +25,8 @@ func (r *report) kernels(ctx context.Context, w io.Writer) error {
 		return nil
 	}
 	cmd := exec.CommandContext(ctx, program, "-test.v", "-test.timeout=20m")
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, io.Discard
+	var out, errs bytes.Buffer // a crash is told on the latter
+	cmd.Stdout, cmd.Stderr = &out, &errs
 	failed := cmd.Run()
 	counts := map[string]int{}
 	for _, m := range regexp.MustCompile(`(?m)^( *)--- (PASS|FAIL|SKIP): (\S+)`).FindAllStringSubmatch(out.String(), -1) {
@@ -38,8 +38,10 @@ func (r *report) kernels(ctx context.Context, w io.Writer) error {
 	r.Kernels = fmt.Sprintf("%d tests passed, %d failed, %d were left out", counts["PASS"], counts["FAIL"], counts["SKIP"])
 	fmt.Fprintln(w, r.Kernels)
 	if failed != nil {
-		text := out.Bytes()
-		return fmt.Errorf("the device's tests: %w\n%s", failed, text[max(0, len(text)-4000):])
+		return fmt.Errorf("the device's tests: %w\n%s\n%s", failed, end(out.Bytes(), 4000), end(errs.Bytes(), 2000))
 	}
 	return nil
 }
+
+// end is the last n bytes of a text.
+func end(text []byte, n int) []byte { return text[max(0, len(text)-n):] }

@@ -40,9 +40,8 @@ func (s settings) edge(model string) int {
 
 // openModel returns a base model's files: random, but for the embedded one.
 func openModel(name string) (diffusion.Files, error) {
-	shipped, err := base.Open(embedded.Name, base.Options{})
-	if err != nil || name == embedded.Name || name == "embedded" {
-		return shipped, err
+	if name == embedded.Name || name == "embedded" {
+		return base.Open(embedded.Name, base.Options{})
 	}
 	dir, err := fs.Sub(configs, path.Join("models", name))
 	if err == nil {
@@ -51,15 +50,12 @@ func openModel(name string) (diffusion.Files, error) {
 	if err != nil {
 		return nil, fmt.Errorf("there is no model %q; there are sd15, sd21, sdxl and embedded", name)
 	}
-	return &randomModel{dir, shipped}, nil
+	return &randomModel{dir}, nil
 }
 
 // randomModel is a model of random weights in f16. It implements
 // diffusion.Files.
-type randomModel struct {
-	dir     fs.FS
-	shipped *base.Base // for its tokenizer, which is CLIP's
-}
+type randomModel struct{ dir fs.FS }
 
 // Config implements diffusion.Files.
 func (m *randomModel) Config(p string) ([]byte, error) { return fs.ReadFile(m.dir, p) }
@@ -72,7 +68,7 @@ func (m *randomModel) Has(part string) bool {
 
 // Tokenizer implements diffusion.Files.
 func (m *randomModel) Tokenizer(string) (*tokenizer.Tokenizer, error) {
-	return m.shipped.Tokenizer("tokenizer")
+	return tokenizer.CLIP(), nil
 }
 
 // Weights implements diffusion.Files.

@@ -57,10 +57,45 @@ func TestModelsFit(t *testing.T) {
 			if _, err := m.Decoder(); err != nil {
 				t.Error(err)
 			}
+			for _, text := range m.Text { // else no tokens can be added, and nothing trained
+				if words, rows := text.Tokenizer.Len(), text.Config.VocabSize; words != rows {
+					t.Errorf("%s has %d rows for %d words", text.Part, rows, words)
+				}
+			}
 		})
 	}
 	if _, err := openModel("sd3"); err == nil {
 		t.Error("sd3: no error")
+	}
+}
+
+// All that is timed runs with each model, here on the processor and small.
+func TestWork(t *testing.T) {
+	for _, name := range []string{"sd15", "sd21", "sdxl"} {
+		t.Run(name, func(t *testing.T) {
+			if !strings.Contains(os.Getenv("LOWRANK_REQUIRE"), "cuda") {
+				t.Skip("takes gigabytes and minutes: LOWRANK_REQUIRE=cuda")
+			}
+			dev, err := cpu.New(cpu.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer dev.Close()
+			files, err := openModel(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := &bench{ctx: t.Context(), w: t.Output(), report: &report{}, name: name, size: 64, files: files, precision: "f32", counter: &counter{Device: dev},
+				settings: settings{runs: 1, steps: 1}}
+			for _, part := range []func(*bench) error{(*bench).draw, tuning(1)} {
+				if err := b.with(part); err != nil {
+					t.Errorf("%s: %v", b.work, err)
+				}
+			}
+			if rows := b.report.Rows; len(rows) != 2 || rows[1].Step <= 0 || rows[1].TFLOP <= 0 {
+				t.Errorf("rows %+v", rows)
+			}
+		})
 	}
 }
 

@@ -32,8 +32,8 @@ func (r *report) ours(ctx context.Context, w io.Writer, name string, s settings)
 	if err != nil {
 		return err
 	}
-	for _, part := range []func(*bench) error{(*bench).draw, (*bench).train, (*bench).concept} {
-		// Each on a device of its own: none meets another's memory.
+	for _, part := range []func(*bench) error{(*bench).draw, tuning(4), tuning(1), (*bench).concept} {
+		// Each on a device of its own: none meets another's memory, or its peak.
 		dev, err := cuda.New(cuda.Options{Precision: precision})
 		if err != nil {
 			return err
@@ -45,7 +45,7 @@ func (r *report) ours(ctx context.Context, w io.Writer, name string, s settings)
 			c.Close()
 		}
 		if errors.Is(err, device.ErrOutOfMemory) { // a result, not a failure
-			r.add(w, row{Model: name, Work: b.work, Side: "lowrank", Note: err.Error()})
+			r.add(w, row{Model: name, Work: b.work, Side: "lowrank", Precision: b.precision, Note: err.Error()})
 			continue
 		}
 		if err != nil {
@@ -152,15 +152,12 @@ func (b *bench) draw() error {
 	return nil
 }
 
-// train times steps of tuning, text encoder too, with cached latents.
-func (b *bench) train() error {
-	for _, batch := range []int{4, 1} {
+// tuning times steps of so many samples, text encoder too, with cached latents.
+func tuning(batch int) func(*bench) error {
+	return func(b *bench) error {
 		b.work = fmt.Sprintf("tuning step, batch %d, %d×%d", batch, b.size, b.size)
-		if err := b.tune(batch, b.steps+b.warm, true); err != nil {
-			return err
-		}
+		return b.tune(batch, b.steps+b.warm, true)
 	}
-	return nil
 }
 
 // concept times a whole tuning at batch 1.
