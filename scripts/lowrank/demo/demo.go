@@ -66,18 +66,18 @@ var mascotShots = []shot{
 	{"%s in the style of chalk", 40}, {"%s in the style of gold", 16}, {"%s in the style of sunset", 10}, {"%s in the style of sepia", 12},
 }
 
-// bothPrompt names, beside the style, the one of the base's own that is nearest:
-// with two concepts at full strength neither word alone says lines enough.
-const bothPrompt = "<2> in the style of blueprint in the style of <1>"
+// bothPrompt names both, and what the style is made of: with two concepts
+// neither word alone says lines enough.
+const bothPrompt = "<2>, <1>, neon lines on a black background"
 
 // bothSeeds are of pictures of the mascot in the style.
-var bothSeeds = []int{1, 2, 12, 14, 15, 56, 59, 63}
+var bothSeeds = []int{1, 6, 8, 11, 19, 34, 40, 43}
 
 // Scales of the concepts.
 const (
 	StyleScale  = "0.85"
 	mascotScale = "1"
-	bothScales  = "1|1"
+	bothScales  = "0.6|0.9"
 )
 
 // Guidance of the pictures. The base's own, 4.5, makes a learnt style's colours
@@ -85,7 +85,7 @@ const (
 const (
 	StyleGuidance  = 3
 	mascotGuidance = 4.5
-	bothGuidance   = 2.5
+	bothGuidance   = 4
 	bothSteps      = 20
 )
 
@@ -221,7 +221,7 @@ func (d *demo) draw(ctx context.Context) ([]section, error) {
 		{heading: "A style", text: "24 pictures of neon signs were uploaded; none shows these things. The same prompt and seed without and with the concept, at scale " + StyleScale + ".",
 			rows: []row{{label: "without"}, {label: "with “in the style of <1>”"}}},
 		{heading: "A mascot", text: "10 pictures of Lowie, who has one eye, were uploaded. The prompts put him where the pictures do not, at scale " + mascotScale + ".", rows: []row{{label: "<1>"}}},
-		{heading: "Both at once", text: "Two files on one loaded base: the mascot as a neon sign, by eight seeds, each at scale 1.", rows: []row{{label: bothPrompt}}},
+		{heading: "Both at once", text: "Two files on one loaded base: the mascot as a neon sign, by eight seeds, at scales 0.9 and 0.6.", rows: []row{{label: bothPrompt}}},
 	}
 	add := func(r *row, caption, prompt string, seed int, guidance float64, more map[string]any) {
 		in := map[string]any{"prompt": prompt, "seed": seed, "guidance_scale": guidance}
