@@ -226,6 +226,14 @@ __device__ __forceinline__ void accumulate(Sums<ROWS, COLUMNS>& s, Tiles<ROWS, C
   }
 }
 
+// singles stores count elements from (m, n) on, one by one. Out of line, for most
+// products never come here: written out, it would take registers from all of them.
+template <class End>
+__device__ OUT_OF_LINE void singles(End e, int m, int n, int count, const float* v) {
+#pragma unroll 1
+  for (int j = 0; j < count; j++) store(e, m, n + j, v[j]);
+}
+
 // finish goes through shared memory, 16 rows of each warp at a time, so that
 // neighbouring lanes store neighbouring columns, four each.
 template <int ROWS, int COLUMNS, class End>
@@ -252,9 +260,7 @@ __device__ __forceinline__ void finish(const Sums<ROWS, COLUMNS>& s, Tiles<ROWS,
         store(e, m + row, n + column, *(const Four*)(mine + row * STRIDE + column));
         continue;
       }
-#pragma unroll 1
-      for (int j = 0; j < 4; j++)
-        if (n + column + j < columns) store(e, m + row, n + column + j, mine[row * STRIDE + column + j]);
+      singles(e, m + row, n + column, least(4, columns - n - column), mine + row * STRIDE + column);
     }
   }
 }
