@@ -45,4 +45,5 @@ part "every kernel beside the processor, faults, replays, a training run" env FA
 part "the programs, and gpucheck on the small base" go test -count=1 -timeout 30m -tags cuda ./gpurunner/device/pick ./scripts/cuda ./scripts/gpucheck
 part "the engine's parity tests" parity
 part "flipped operators are seen" scripts/cuda/mutate.sh
+part "the image is under 100 MB without weights" scripts/cuda/size.sh
 echo "all of it: $SECONDS s"

@@ -7,6 +7,7 @@
 set -euo pipefail
 out=$(realpath -m "${1:-gpucheck.tar.gz}")
 cd "$(dirname "$0")/../.."
+scripts/cuda/build.py --cubins >/dev/null # so that the driver need not compile, which takes it the better part of a minute
 eval "$(scripts/cuda/fake.sh)" # only to link with: the driver's own library takes its place
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
