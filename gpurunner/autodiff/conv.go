@@ -20,7 +20,6 @@ type conv struct {
 // factor is 1×1.
 func (p *Pass) Conv(x *Value, w Weight, bias *Value, ad *Adapter, g device.ConvGeom, f Fused) *Value {
 	p.check()
-	dev := p.Device()
 	ws := w.Packed.Shape()
 	mustShape("convolution's picture", x.T.Shape, x.T.Dim(0), x.T.Dim(1), x.T.Dim(2), ws[1])
 	g.N, g.H, g.W, g.C = x.T.Dim(0), x.T.Dim(1), x.T.Dim(2), x.T.Dim(3)
@@ -29,23 +28,16 @@ func (p *Pass) Conv(x *Value, w Weight, bias *Value, ad *Adapter, g device.ConvG
 	y := p.new(g.N, g.OutH(), g.OutW(), g.O)
 	epi := f.epilogue(bias, rows, g.O)
 
-	var h *tensor.Tensor
-	var low []device.Low
-	if ad != nil {
-		r := ad.Up.T.Dim(1)
-		h = p.new(rows, r)
-		dev.Conv(h.Data, x.T.Data, ad.DownKernel, g.WithOutputs(r), nil, device.Epilogue{})
-		if ad.Scale != 1 {
-			p.scale(h, ad.Scale)
-		}
-		if ad.Drop.P == 0 {
-			low = []device.Low{{H: h.Matrix(), Up: ad.Up.T.Matrix()}}
-		}
+	if ad != nil && ad.Shares != nil { // see Linear
+		from, to := g.H*g.W*g.C, g.OutH()*g.OutW()
+		ad.shares(p, g.N, func(first, n int, ad *Adapter) {
+			g := g
+			g.N = n
+			p.conv(y.Data.Slice(first*to*g.O, n*to*g.O), x.T.Data.Slice(first*from, n*from), w, ad, g, rowsOf(epi, first*to, n*to)).Release()
+		})
+		return &Value{T: y}
 	}
-	dev.Conv(y.Data, x.T.Data, w.Packed, g, low, epi)
-	if ad != nil && ad.Drop.P > 0 {
-		dev.MatMul(y.Matrix(), h.Matrix(), ad.Up.T.Matrix(), false, true, 1, device.Epilogue{Drop: ad.Drop, Beta: 1})
-	}
+	h := p.conv(y.Data, x.T.Data, w, ad, g, epi)
 
 	out := &Value{T: y}
 	if p.tape != nil && (x.needs || bias.NeedsGrad() || w.Master.NeedsGrad() || ad.trained() || f.needs()) {
@@ -62,6 +54,29 @@ func (p *Pass) Conv(x *Value, w Weight, bias *Value, ad *Adapter, g device.ConvG
 	}
 	h.Release()
 	return out
+}
+
+// conv computes y = epi(conv(x, W) + the adapter's term) over whole pictures and
+// returns the term's scaled activations [N·OutH·OutW, r], nil without one.
+func (p *Pass) conv(y, x device.Array, w Weight, ad *Adapter, g device.ConvGeom, epi device.Epilogue) (h *tensor.Tensor) {
+	dev := p.Device()
+	var low []device.Low
+	if ad != nil {
+		r := ad.Up.T.Dim(1)
+		h = p.new(g.N*g.OutH()*g.OutW(), r)
+		dev.Conv(h.Data, x, ad.DownKernel, g.WithOutputs(r), nil, device.Epilogue{})
+		if ad.Scale != 1 {
+			p.scale(h, ad.Scale)
+		}
+		if ad.Drop.P == 0 {
+			low = []device.Low{{H: h.Matrix(), Up: ad.Up.T.Matrix()}}
+		}
+	}
+	dev.Conv(y, x, w.Packed, g, low, epi)
+	if ad != nil && ad.Drop.P > 0 {
+		dev.MatMul(y.Matrix(g.N*g.OutH()*g.OutW(), g.O), h.Matrix(), ad.Up.T.Matrix(), false, true, 1, device.Epilogue{Drop: ad.Drop, Beta: 1})
+	}
+	return h
 }
 
 func (op *conv) output() *Value { return op.y }

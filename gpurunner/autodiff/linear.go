@@ -1,6 +1,8 @@
 package autodiff
 
 import (
+	"fmt"
+
 	"github.com/lowrank/lowrank/gpurunner/device"
 	"github.com/lowrank/lowrank/gpurunner/tensor"
 )
@@ -22,9 +24,45 @@ type Adapter struct {
 	DownKernel device.Weight
 	Scale      float32
 	Drop       device.Dropout // of the term, in training
+
+	// Shares, where it is not nil, stands for all of the above: the samples of a
+	// batch belong to several, in this order. Passes without a tape only.
+	Shares []Share
+}
+
+// Share is a run of a batch's samples with an adapter of their own, or none.
+type Share struct {
+	Samples int
+	Adapter *Adapter
 }
 
 func (a *Adapter) trained() bool { return a != nil && (a.Down.NeedsGrad() || a.Up.NeedsGrad()) }
+
+// shares calls f for each run of the n samples that have one adapter.
+func (a *Adapter) shares(p *Pass, n int, f func(first, samples int, ad *Adapter)) {
+	if p.tape != nil {
+		panic("autodiff: several users' adapters where gradients are recorded")
+	}
+	first := 0
+	for _, s := range a.Shares {
+		f(first, s.Samples, s.Adapter)
+		first += s.Samples
+	}
+	if first != n {
+		panic(fmt.Sprintf("autodiff: adapters for %d samples, not %d", first, n))
+	}
+}
+
+// rowsOf is an epilogue for n of its rows.
+func rowsOf(e device.Epilogue, first, n int) device.Epilogue {
+	if !e.RowVector.None() {
+		e.RowVector = e.RowVector.RowRange(first/e.RowsPerImage, n/e.RowsPerImage)
+	}
+	if !e.Residual.None() {
+		e.Residual = e.Residual.RowRange(first, n)
+	}
+	return e
+}
 
 // Fused is what a product adds before its result is stored.
 type Fused struct {
@@ -47,29 +85,23 @@ type linear struct {
 // bias and ad may be nil.
 func (p *Pass) Linear(x *Value, w Weight, bias *Value, ad *Adapter, f Fused) *Value {
 	p.check()
-	dev := p.Device()
-	n, k := w.Packed.Shape()[0], w.Packed.Shape()[1]
+	n := w.Packed.Shape()[0]
 	xm := x.T.Matrix()
 	shape := append(append([]int(nil), x.T.Shape[:len(x.T.Shape)-1]...), n)
 	y := p.new(shape...)
 	epi := f.epilogue(bias, xm.Rows, n)
 
-	var h *tensor.Tensor
-	var low []device.Low
-	if ad != nil {
-		mustShape("adapter down", ad.Down.T.Shape, ad.Down.T.Dim(0), k)
-		h = p.new(xm.Rows, ad.Down.T.Dim(0))
-		dev.MatMul(h.Matrix(), xm, ad.Down.T.Matrix(), false, true, ad.Scale, device.Epilogue{})
-		if ad.Drop.P == 0 {
-			low = []device.Low{{H: h.Matrix(), Up: ad.Up.T.Matrix()}}
-		}
+	if ad != nil && ad.Shares != nil {
+		// Each adapter's rows are a call of their own, the one that they alone would be:
+		// so are their bits.
+		samples := x.T.Dim(0)
+		per := xm.Rows / samples
+		ad.shares(p, samples, func(first, n int, ad *Adapter) {
+			p.linear(y.Matrix().RowRange(first*per, n*per), xm.RowRange(first*per, n*per), w, ad, rowsOf(epi, first*per, n*per)).Release()
+		})
+		return &Value{T: y}
 	}
-	dev.Linear(y.Matrix(), xm, w.Packed, low, epi)
-	if ad != nil && ad.Drop.P > 0 {
-		// Dropout sits on the term alone, so it cannot be a segment of the
-		// base product.
-		dev.MatMul(y.Matrix(), h.Matrix(), ad.Up.T.Matrix(), false, true, 1, device.Epilogue{Drop: ad.Drop, Beta: 1})
-	}
+	h := p.linear(y.Matrix(), xm, w, ad, epi)
 
 	out := &Value{T: y}
 	if p.tape != nil && (x.needs || bias.NeedsGrad() || w.Master.NeedsGrad() || ad.trained() || f.needs()) {
@@ -86,6 +118,28 @@ func (p *Pass) Linear(x *Value, w Weight, bias *Value, ad *Adapter, f Fused) *Va
 	}
 	h.Release()
 	return out
+}
+
+// linear computes y [M,N] = epi(x [M,K]·Wᵀ + the adapter's term) and returns the
+// term's scaled activations [M,r], nil without one.
+func (p *Pass) linear(y, xm device.Matrix, w Weight, ad *Adapter, epi device.Epilogue) (h *tensor.Tensor) {
+	dev := p.Device()
+	var low []device.Low
+	if ad != nil {
+		mustShape("adapter down", ad.Down.T.Shape, ad.Down.T.Dim(0), xm.Cols)
+		h = p.new(xm.Rows, ad.Down.T.Dim(0))
+		dev.MatMul(h.Matrix(), xm, ad.Down.T.Matrix(), false, true, ad.Scale, device.Epilogue{})
+		if ad.Drop.P == 0 {
+			low = []device.Low{{H: h.Matrix(), Up: ad.Up.T.Matrix()}}
+		}
+	}
+	dev.Linear(y, xm, w.Packed, low, epi)
+	if ad != nil && ad.Drop.P > 0 {
+		// Dropout sits on the term alone, so it cannot be a segment of the
+		// base product.
+		dev.MatMul(y, h.Matrix(), ad.Up.T.Matrix(), false, true, 1, device.Epilogue{Drop: ad.Drop, Beta: 1})
+	}
+	return h
 }
 
 func (op *linear) output() *Value { return op.y }

@@ -52,7 +52,7 @@ func run(ctx context.Context, o options, note func(string)) error {
 	engine := &models.Engine{Pool: tensor.NewPool(dev), Bases: opener{known, filepath.Join(o.cache, "bases")}}
 	defer engine.Release()
 	loop := &worker.Loop{
-		Ports: ports, Queue: o.queue, Programs: engine.Programs(), Fetcher: &inputs.Fetcher{Blobs: ports.Blobs, Remote: remote, Cache: kept},
+		Ports: ports, Queue: o.queue, Programs: engine.Programs(), Most: engine.Most(), Together: engine.Together, Fetcher: &inputs.Fetcher{Blobs: ports.Blobs, Remote: remote, Cache: kept},
 		Scratch: scratch, Log: slog.Default(),
 	}
 	return loop.Run(ctx)

@@ -32,6 +32,14 @@ type PeakMeter interface {
 	ResetPeak()
 }
 
+// Separate is a device that can evaluate several users' samples at once.
+type Separate interface {
+	// Separate says that a row of a product, and a sample of any other forward
+	// operation, has the same bits whatever else is in the call and however much of
+	// it: how sums are cut depends on a sample's shape alone.
+	Separate() bool
+}
+
 // Device is a machine that runs the engine's kernels.
 type Device interface {
 	Memory

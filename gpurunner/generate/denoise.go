@@ -14,6 +14,7 @@ import (
 // denoiser runs a plan over one picture's latents.
 type denoiser struct {
 	p        *autodiff.Pass
+	seat     *Seat
 	net      *unet.UNet
 	plan     *sampler.Plan
 	guidance float64
@@ -129,9 +130,7 @@ func (d *denoiser) evaluate(m, x *tensor.Tensor, e sampler.Eval) error {
 		cond.Timesteps = append(cond.Timesteps, e.Timestep)
 	}
 	sample := autodiff.Constant(in)
-	d.p.Step() // the coefficients before and after lie elsewhere for every evaluation
-	out, err := d.net.Forward(d.p, sample, cond)
-	d.p.Step()
+	out, err := d.seat.evaluate(d.p, evaluation{net: d.net, in: sample, cond: cond})
 	sample.Release()
 	if err != nil {
 		return err

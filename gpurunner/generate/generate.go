@@ -20,7 +20,19 @@ func Draw(ctx context.Context, m *diffusion.Model, r Request, deliver func(image
 	if err := r.fill(m); err != nil {
 		return err
 	}
-	err := m.Pool.Try(func() error { return drawAll(ctx, m, r, deliver) })
+	r.Seat.wears(r.Concepts)
+	defer r.Seat.wears(nil)
+	next := 0
+	draw := func() error {
+		return drawFrom(ctx, m, r, next, func(image int, p *imageops.Picture) error {
+			next = image + 1
+			return deliver(image, p)
+		})
+	}
+	err := draw()
+	if errors.Is(err, device.ErrOutOfMemory) && r.Seat.Alone() {
+		err = draw()
+	}
 	var base *diffusion.TooLargeError
 	if errors.Is(err, device.ErrOutOfMemory) && !errors.As(err, &base) {
 		return fmt.Errorf("a picture of %d×%d does not fit into the device's memory: lower width and height (%w)", r.Width, r.Height, err)
@@ -28,7 +40,8 @@ func Draw(ctx context.Context, m *diffusion.Model, r Request, deliver func(image
 	return err
 }
 
-func drawAll(ctx context.Context, m *diffusion.Model, r Request, deliver func(image int, p *imageops.Picture) error) error {
+// drawFrom draws the request's pictures from number first on.
+func drawFrom(ctx context.Context, m *diffusion.Model, r Request, first int, deliver func(image int, p *imageops.Picture) error) error {
 	strength := 0.0
 	if r.Image != nil && !(m.Inpaints() && r.Strength == 1) {
 		strength = r.Strength
@@ -37,22 +50,31 @@ func drawAll(ctx context.Context, m *diffusion.Model, r Request, deliver func(im
 	if err != nil {
 		return err
 	}
-	defer m.Bind(m.Bind(ctx))
 	d := &drawing{m: m, r: r, plan: plan}
-	if err := d.load(); err != nil {
+	if err := m.Pool.Try(func() error { return d.load(ctx) }); err != nil {
 		return err
 	}
-	return autodiff.Run(ctx, m.Pool, func(p *autodiff.Pass) error {
+	pool := m.Pool
+	if r.Seat != nil {
+		// What goes wrong here takes back what was allocated here, not what others did
+		// meanwhile.
+		pool = tensor.NewPool(m.Pool.Device)
+		defer pool.ReleaseSince(0)
+		defer r.Seat.bind(context.Background())
+		defer r.Seat.forget()
+	}
+	return autodiff.Run(ctx, pool, func(p *autodiff.Pass) error {
+		r.Seat.bind(ctx)
 		if err := d.prepare(p); err != nil {
 			return err
 		}
 		defer d.release()
-		for i := range r.Num {
+		for i := first; i < r.Num; i++ {
 			picture, err := d.picture(p, i)
 			if err != nil {
 				return fmt.Errorf("picture %d of %d: %w", i+1, r.Num, err)
 			}
-			if err := deliver(i, picture); err != nil {
+			if err := d.hand(i, picture, deliver); err != nil {
 				return err
 			}
 		}
@@ -72,9 +94,17 @@ type drawing struct {
 	kept    unet.Kept     // the UNet's keys and values of the prompts
 }
 
+// hand delivers a picture while others draw.
+func (d *drawing) hand(i int, picture *imageops.Picture, deliver func(image int, p *imageops.Picture) error) error {
+	d.r.Seat.Pause()
+	defer d.r.Seat.Resume()
+	return deliver(i, picture)
+}
+
 // load fetches the networks that the request needs, so that a failure in the
 // middle of a drawing leaves them be.
-func (d *drawing) load() error {
+func (d *drawing) load(ctx context.Context) error {
+	defer d.m.Bind(d.m.Bind(ctx))
 	for i := range d.m.Text {
 		if _, err := d.m.TextNetwork(i); err != nil {
 			return err
@@ -144,7 +174,7 @@ func (d *drawing) picture(p *autodiff.Pass, i int) (*imageops.Picture, error) {
 	h, w, c := d.r.Height/factor, d.r.Width/factor, d.m.VAEConfig().LatentChannels
 	draw := func(dst *tensor.Tensor, purpose Purpose, n int) { d.r.Noise.Draw(dst, i, purpose, n) }
 	run := &denoiser{
-		p: p, net: net, plan: d.plan, guidance: d.r.Guidance,
+		p: p, seat: d.r.Seat, net: net, plan: d.plan, guidance: d.r.Guidance,
 		context: d.encoded.Context, kept: &d.kept, pooled: d.encoded.Pooled, timeIDs: d.timeIDs, draw: draw,
 	}
 	run.after = func(eval int, x *tensor.Tensor) error {

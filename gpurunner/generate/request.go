@@ -30,6 +30,11 @@ type Request struct {
 	// back when its work is done, the denoiser before the last picture is decoded.
 	Last bool
 
+	// Seat, if not nil, is that of this drawing in a Batch, which has the turn, and
+	// Concepts what was mounted in it. Last is not for these.
+	Seat     *Seat
+	Concepts *Concepts
+
 	// Words are the placeholder tokens that the prompts may hold.
 	Words diffusion.Words
 	// Noise replaces the numbers that Seed gives.

@@ -28,10 +28,11 @@ func (m Mount) scale(p Part) float32 {
 	return 1
 }
 
-// Mounted is sets in the adapter slots of a loaded model.
+// Mounted is sets for the adapter slots of a loaded model.
 type Mounted struct {
-	slots []**autodiff.Adapter
-	joint *joint
+	slots    []**autodiff.Adapter
+	adapters []*autodiff.Adapter // one a slot
+	joint    *joint
 }
 
 // modules maps part.path to the layers of a loaded model.
@@ -96,10 +97,10 @@ func Attach(pool *tensor.Pool, u *unet.UNet, encoders []*clip.Encoder, mounts []
 		} else {
 			*ad = m.joint.adapters[p.layer.String()]
 		}
-		slot := p.module.Slot()
-		*slot = ad
-		m.slots = append(m.slots, slot)
+		m.slots = append(m.slots, p.module.Slot())
+		m.adapters = append(m.adapters, ad)
 	}
+	m.On()
 	return m, nil
 }
 
@@ -162,11 +163,9 @@ func (m *Mounted) Release() {
 	if m == nil {
 		return
 	}
-	for _, slot := range m.slots {
-		*slot = nil
-	}
+	m.Off()
 	if m.joint != nil {
 		m.joint.mounted--
 	}
-	m.slots, m.joint = nil, nil
+	m.slots, m.adapters, m.joint = nil, nil, nil
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/lowrank/lowrank/events"
+	"github.com/lowrank/lowrank/gpurunner/device"
 	"github.com/lowrank/lowrank/gpurunner/generate"
 	"github.com/lowrank/lowrank/gpurunner/imageops"
 	"github.com/lowrank/lowrank/gpurunner/lora"
@@ -18,13 +19,13 @@ import (
 )
 
 // draw is the program lora: pictures of a prompt, with any concepts.
-func (e *Engine) draw(ctx context.Context, t *worker.Task) error {
+func (e *Engine) draw(ctx context.Context, t *worker.Task, seat *generate.Seat) error {
 	job := t.Job()
-	l, err := e.use(ctx, job.Base)
+	l, done, err := e.use(ctx, job.Base)
 	if err != nil {
 		return err
 	}
-	defer l.model.Bind(l.model.Bind(ctx))
+	defer done()
 	var in events.LoraInput
 	if err := job.DecodeInput(l.limits, &in); err != nil {
 		return err
@@ -38,14 +39,23 @@ func (e *Engine) draw(ctx context.Context, t *worker.Task) error {
 		Width: in.Width, Height: in.Height, Steps: in.NumInferenceSteps, Guidance: in.GuidanceScale,
 		Scheduler: kind, Seed: uint64(in.Seed), Num: in.NumOutputs, Strength: in.PromptStrength,
 	}
-	if r.Image, r.Mask, err = fetchPictures(ctx, t, in); err != nil {
+	fetch := func(url string) (worker.File, error) {
+		seat.Pause()
+		defer seat.Resume()
+		return t.Fetch(ctx, url)
+	}
+	if r.Image, r.Mask, err = fetchPictures(fetch, in); err != nil {
 		return err
 	}
-	mounts, err := l.fetchConcepts(ctx, t, in)
+	mounts, drop, err := l.fetchConcepts(fetch, t, in)
+	defer drop()
 	if err != nil {
 		return err
 	}
-	concepts, err := generate.Mount(l.model, mounts)
+	concepts, err := l.mount(ctx, mounts)
+	if errors.Is(err, device.ErrOutOfMemory) && seat.Alone() {
+		concepts, err = l.mount(ctx, mounts)
+	}
 	if err != nil {
 		return err
 	}
@@ -63,7 +73,7 @@ func (e *Engine) draw(ctx context.Context, t *worker.Task) error {
 		}
 		*text.to = expanded
 	}
-	r.Words = concepts.Words
+	r.Seat, r.Concepts, r.Words = seat, concepts, concepts.Words
 	r.Progress = func(s generate.Step) { t.Step("sampling", s.Image*s.Steps+s.Step, s.Images*s.Steps, 0, "") }
 	return generate.Draw(ctx, l.model, r, func(i int, p *imageops.Picture) error {
 		var file bytes.Buffer
@@ -76,8 +86,17 @@ func (e *Engine) draw(ctx context.Context, t *worker.Task) error {
 	})
 }
 
+// fetcher opens what an input names.
+type fetcher func(url string) (worker.File, error)
+
+// mount puts concepts beside the model, whose networks they need.
+func (l *loaded) mount(ctx context.Context, mounts []lora.Mount) (*generate.Concepts, error) {
+	defer l.model.Bind(l.model.Bind(ctx))
+	return generate.Mount(l.model, mounts)
+}
+
 // fetchPictures reads the input's image and mask, resized to what is drawn.
-func fetchPictures(ctx context.Context, t *worker.Task, in events.LoraInput) (*imageops.Picture, *generate.Mask, error) {
+func fetchPictures(fetch fetcher, in events.LoraInput) (*imageops.Picture, *generate.Mask, error) {
 	if in.Image == "" {
 		if in.Mask != "" {
 			return nil, nil, fmt.Errorf("mask: it needs an image that it is a mask of")
@@ -85,7 +104,7 @@ func fetchPictures(ctx context.Context, t *worker.Task, in events.LoraInput) (*i
 		return nil, nil, nil
 	}
 	read := func(name, url string) (*imageops.Picture, error) {
-		f, err := t.Fetch(ctx, url)
+		f, err := fetch(url)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
@@ -118,39 +137,41 @@ func fetchPictures(ctx context.Context, t *worker.Task, in events.LoraInput) (*i
 	return p, mask, err
 }
 
-// fetchConcepts opens the files of lora_urls with their scales.
-func (l *loaded) fetchConcepts(ctx context.Context, t *worker.Task, in events.LoraInput) ([]lora.Mount, error) {
+// fetchConcepts opens the files of lora_urls with their scales. drop, never nil,
+// says that they are not used any more.
+func (l *loaded) fetchConcepts(fetch fetcher, t *worker.Task, in events.LoraInput) (mounts []lora.Mount, drop func(), err error) {
+	var used [][32]byte
+	drop = func() { l.sets.drop(used) }
 	urls := events.SplitList(in.LoraURLs)
 	scales, err := scalesFor(in.LoraScales, len(urls))
 	if err != nil {
-		return nil, err
+		return nil, drop, err
 	}
-	var mounts []lora.Mount
 	for i, url := range urls {
-		set, err := l.fetchConcept(ctx, t, url)
+		sum, set, err := l.fetchConcept(fetch, url)
 		if err != nil {
-			return nil, fmt.Errorf("lora_urls, file %d: %w", i+1, err)
+			return nil, drop, fmt.Errorf("lora_urls, file %d: %w", i+1, err)
 		}
+		used = append(used, sum)
 		if note := set.UnusedNote(); note != "" {
 			t.Logf("File %d: %s.", i+1, note)
 		}
 		mounts = append(mounts, lora.Mount{Set: set, Scale: float32(scales[i])})
 	}
-	return mounts, nil
+	return mounts, drop, nil
 }
 
-func (l *loaded) fetchConcept(ctx context.Context, t *worker.Task, url string) (*lora.Set, error) {
-	f, err := t.Fetch(ctx, url)
+func (l *loaded) fetchConcept(fetch fetcher, url string) (sum [32]byte, set *lora.Set, err error) {
+	f, err := fetch(url)
 	if err != nil {
-		return nil, err
+		return sum, nil, err
 	}
 	defer f.Close()
-	sum, err := fileHash(f.Path)
-	if err != nil {
-		return nil, err
+	if sum, err = fileHash(f.Path); err != nil {
+		return sum, nil, err
 	}
-	set, err := l.sets.get(sum, func() (*lora.Set, error) { return lora.Open(f.Path, l.layers) })
-	return set, named(err, f)
+	set, err = l.sets.use(sum, func() (*lora.Set, error) { return lora.Open(f.Path, l.layers) })
+	return sum, set, named(err, f)
 }
 
 // named makes an error about a fetched file one about the file as its owner calls

@@ -3,8 +3,10 @@ package models
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"io"
 	"os"
+	"sync"
 
 	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/gpurunner/base"
@@ -20,19 +22,38 @@ type Bases interface {
 	Open(ctx context.Context, name string) (*base.Base, error)
 }
 
-// Engine runs programs on one device. It is used by one goroutine.
+// Printer is Bases that may be put in each other's place while an Engine runs.
+type Printer interface {
+	// Print names what the base is now; it changes when the base does.
+	Print(name string) string
+}
+
+// MostTogether is how many drawings an Engine evaluates at once, where its device
+// gives the same pictures then. Beyond it a processor gains next to nothing.
+const MostTogether = 4
+
+// Engine runs programs on one device: a training alone, drawings side by side (see
+// generate.Batch). Its programs may be called from several goroutines.
 type Engine struct {
 	Pool  *tensor.Pool
 	Bases Bases
 	// NoPreviews keeps trainings from drawing how far they are.
 	NoPreviews bool
 
-	loaded *loaded
+	once   sync.Once
+	batch  *generate.Batch
+	loaded *loaded // used by whoever has the turn
+
+	mu     sync.Mutex
+	limits map[string]events.BaseLimits // of the bases seen so far
 }
 
-// loaded is the base model that is on the device.
+// loaded is a base model on the device.
 type loaded struct {
 	name   string
+	print  string
+	users  int  // programs that run on it
+	broken bool // one of them panicked
 	base   *base.Base
 	model  *diffusion.Model
 	layers *lora.Base
@@ -41,6 +62,10 @@ type loaded struct {
 
 	noPreviews bool
 }
+
+// program is a worker.Program that has the turn at the device when it begins and
+// ends.
+type program func(ctx context.Context, t *worker.Task, seat *generate.Seat) error
 
 // Programs are what this engine can run, for worker.Loop.
 func (e *Engine) Programs() map[events.Program]worker.Program {
@@ -51,38 +76,78 @@ func (e *Engine) Programs() map[events.Program]worker.Program {
 	}
 }
 
-// guard makes sure that the next job does not meet what one that panicked has left
-// half done: it loads the base model anew.
-func (e *Engine) guard(p worker.Program) worker.Program {
+// seats is where the programs take their turns.
+func (e *Engine) seats() *generate.Batch {
+	e.once.Do(func() { e.batch = generate.NewBatch(e.Pool.Device, MostTogether) })
+	return e.batch
+}
+
+// Most is how many jobs may run at once, for worker.Loop.
+func (e *Engine) Most() int { return e.seats().Most() }
+
+// Together reports whether two jobs gain by running at the same time, for
+// worker.Loop: drawings of one size on one base.
+func (e *Engine) Together(a, b events.Job) bool {
+	return a.Program == events.ProgramLora && b.Program == a.Program && a.Base == b.Base && e.size(a) == e.size(b)
+}
+
+// size is what a job draws, in pixels; 0 for the default of a base that was not
+// used so far.
+func (e *Engine) size(job events.Job) (size [2]int) {
+	e.mu.Lock()
+	limits := e.limits[job.Base]
+	e.mu.Unlock()
+	in := events.LoraInput{Width: limits.Width, Height: limits.Height}
+	_ = json.Unmarshal(job.Input, &in) // what is wrong with it the program says
+	return [2]int{in.Width, in.Height}
+}
+
+// guard gives a program its seat, and makes sure that the next job does not meet
+// what one that panicked has left half done: it loads the base model anew.
+func (e *Engine) guard(p program) worker.Program {
 	return func(ctx context.Context, t *worker.Task) error {
+		seat, err := e.seats().Enter(ctx)
+		if err != nil {
+			return err
+		}
 		whole := false
 		defer func() {
-			if !whole {
-				e.abandon()
+			if !whole && e.loaded != nil {
+				e.loaded.broken = true
+				e.drop()
 			}
+			seat.Leave()
 		}()
 		done := e.watchDevice(t)
-		err := done(p(ctx, t))
+		err = done(p(ctx, t, seat))
 		whole = true
 		return err
 	}
 }
 
-// abandon is Release of a model of which nothing is sure.
-func (e *Engine) abandon() {
-	l := e.loaded
-	e.loaded = nil
-	defer func() { _ = recover() }() // what cannot be given back is lost; the panic before says why
-	(&Engine{loaded: l}).Release()
+// use returns the base model of a job, loading it if it is not the one on the
+// device. The caller says done when it needs it no more.
+func (e *Engine) use(ctx context.Context, name string) (l *loaded, done func(), err error) {
+	print := ""
+	if p, ok := e.Bases.(Printer); ok {
+		print = p.Print(name)
+	}
+	if e.loaded == nil || e.loaded.name != name || e.loaded.print != print {
+		e.drop()
+		if e.loaded, err = e.open(ctx, name, print); err != nil {
+			return nil, nil, err
+		}
+	}
+	l = e.loaded
+	l.users++
+	return l, func() {
+		if l.users--; l.users == 0 && l != e.loaded {
+			l.release()
+		}
+	}, nil
 }
 
-// use returns the base model of a job, loading it if it is not the one on the
-// device.
-func (e *Engine) use(ctx context.Context, name string) (*loaded, error) {
-	if e.loaded != nil && e.loaded.name == name {
-		return e.loaded, nil
-	}
-	e.Release()
+func (e *Engine) open(ctx context.Context, name, print string) (*loaded, error) {
 	b, err := e.Bases.Open(ctx, name)
 	if err != nil {
 		return nil, err
@@ -96,19 +161,38 @@ func (e *Engine) use(ctx context.Context, name string) (*loaded, error) {
 		b.Close()
 		return nil, err
 	}
-	e.loaded = &loaded{name: name, base: b, model: m, layers: generate.Layers(name, m), sets: newSetCache(maxSets), limits: limits, noPreviews: e.NoPreviews}
-	return e.loaded, nil
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.limits == nil {
+		e.limits = map[string]events.BaseLimits{}
+	}
+	e.limits[name] = limits
+	return &loaded{name: name, print: print, base: b, model: m, layers: generate.Layers(name, m), sets: newSetCache(maxSets), limits: limits, noPreviews: e.NoPreviews}, nil
 }
 
-// Release gives back what the engine holds on the device.
-func (e *Engine) Release() {
-	if l := e.loaded; l != nil {
-		l.sets.clear()
-		l.model.Release()
-		l.base.Close()
-		e.loaded = nil
+// drop lets go of the base on the device: at once, or when the last program that
+// runs on it ends.
+func (e *Engine) drop() {
+	l := e.loaded
+	e.loaded = nil
+	if l != nil && l.users == 0 {
+		l.release()
 	}
 }
+
+func (l *loaded) release() {
+	defer func() {
+		if l.broken {
+			_ = recover() // what cannot be given back is lost; the panic before says why
+		}
+	}()
+	l.sets.clear()
+	l.model.Release()
+	l.base.Close()
+}
+
+// Release gives back what the engine holds on the device. No program may run.
+func (e *Engine) Release() { e.drop() }
 
 // Limits turns a base model's card into the limits that its input schemas
 // have.

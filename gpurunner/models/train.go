@@ -11,6 +11,7 @@ import (
 
 	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/gpurunner/dataset"
+	"github.com/lowrank/lowrank/gpurunner/generate"
 	"github.com/lowrank/lowrank/gpurunner/lora"
 	"github.com/lowrank/lowrank/gpurunner/train"
 	"github.com/lowrank/lowrank/gpurunner/worker"
@@ -21,12 +22,13 @@ import (
 const checkpointEvery = 50
 
 // train is the program lora-training: a preset for the task.
-func (e *Engine) train(ctx context.Context, t *worker.Task) error {
+func (e *Engine) train(ctx context.Context, t *worker.Task, _ *generate.Seat) error {
 	job := t.Job()
-	l, err := e.use(ctx, job.Base)
+	l, done, err := e.use(ctx, job.Base)
 	if err != nil {
 		return err
 	}
+	defer done()
 	var in events.TrainingInput
 	if err := job.DecodeInput(l.limits, &in); err != nil {
 		return err
@@ -40,12 +42,13 @@ func (e *Engine) train(ctx context.Context, t *worker.Task) error {
 }
 
 // trainAdvanced is the program lora-advanced-training: every option.
-func (e *Engine) trainAdvanced(ctx context.Context, t *worker.Task) error {
+func (e *Engine) trainAdvanced(ctx context.Context, t *worker.Task, _ *generate.Seat) error {
 	job := t.Job()
-	l, err := e.use(ctx, job.Base)
+	l, done, err := e.use(ctx, job.Base)
 	if err != nil {
 		return err
 	}
+	defer done()
 	var in events.AdvancedInput
 	if err := job.DecodeInput(l.limits, &in); err != nil {
 		return err

@@ -16,6 +16,13 @@
 // Failures of the store are not the job's: what ends a job is tried for as long as
 // its lease lasts, and a job that met such a failure is handed back.
 //
+// # Several jobs at once
+//
+// A loop that has Together takes up to Most jobs that belong together and runs
+// their programs at the same time, each with lease, log, progress and end of its
+// own; how they share a device is the programs' business. A job that comes while
+// others run joins them, if it may; a job that took down a runner runs alone.
+//
 // # What it is not
 //
 // It knows neither adapters nor models. gpurunner/models has the programs, mains

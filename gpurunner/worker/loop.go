@@ -29,7 +29,7 @@ var (
 // returns. That counts as a crash, should it be the job that breaks devices.
 var ErrBroken = errors.New("the runner's device failed")
 
-// Loop runs the jobs of one queue, one at a time.
+// Loop runs the jobs of one queue: one at a time, or some together.
 type Loop struct {
 	Ports    infra.Ports
 	Queue    string
@@ -37,6 +37,11 @@ type Loop struct {
 	Fetcher  Fetcher
 	Scratch  string // folder for the jobs' folders
 	Log      *slog.Logger
+
+	// Together reports whether two jobs may run at the same time; nil: none may. Most
+	// is how many at once, at most.
+	Together func(a, b events.Job) bool
+	Most     int
 
 	Lease time.Duration // of the job; 0 means 30 s
 	Beat  time.Duration // between looks at the record; 0 means 1 s
@@ -54,7 +59,7 @@ const (
 // came again first would find the job leased, and be acknowledged for nothing.
 func (l *Loop) visibility() time.Duration { return l.Lease + l.Lease/2 }
 
-// Run takes jobs until ctx ends, then hands back the one in hand. It returns an
+// Run takes jobs until ctx ends, then hands back those in hand. It returns an
 // error only when it cannot go on: one that wraps ErrBroken.
 func (l *Loop) Run(ctx context.Context) error {
 	if l.Lease == 0 {
@@ -70,23 +75,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		l.Ports.Clock = infra.SystemClock{}
 	}
 	l.sweepScratch()
-	queue, store := l.Ports.Queues.Queue(l.Queue), predictions.New(l.Ports)
-	for ctx.Err() == nil {
-		messages, err := queue.Receive(ctx, 1, longPoll, l.visibility())
-		if err != nil {
-			if ctx.Err() == nil {
-				l.Log.Warn("receive", "queue", l.Queue, "err", err)
-				l.pause(ctx, l.Beat)
-			}
-			continue
-		}
-		for _, m := range messages {
-			if err := l.handle(ctx, queue, store, m); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return newShift(l).run(ctx)
 }
 
 // handle brings one message to its end. Its error ends the loop.

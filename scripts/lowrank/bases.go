@@ -64,9 +64,9 @@ func (s servedBases) names() []string {
 	return names
 }
 
-// print says which files name stands for now, without reading them: it changes
+// Print implements models.Printer: it says which files name stands for now, without reading them: it changes
 // when a base is added, removed or put in another's place.
-func (s servedBases) print(name string) string {
+func (s servedBases) Print(name string) string {
 	places := []string{filepath.Join(s.dir, name), filepath.Join(s.dir, name+".safetensors")}
 	for _, n := range s.named {
 		if n.name == name {
@@ -82,11 +82,11 @@ func (s servedBases) print(name string) string {
 	return text
 }
 
-// prints is print of all bases.
+// prints is Print of all bases.
 func (s servedBases) prints() string {
 	var all strings.Builder
 	for _, name := range s.names() {
-		all.WriteString(s.print(name) + "\n")
+		all.WriteString(s.Print(name) + "\n")
 	}
 	return all.String()
 }

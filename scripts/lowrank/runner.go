@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/gpurunner/device/pick"
 	"github.com/lowrank/lowrank/gpurunner/models"
 	"github.com/lowrank/lowrank/gpurunner/worker"
@@ -58,23 +57,6 @@ func runnerCommand() *cobra.Command {
 	return cmd
 }
 
-// onFreshBases are the engine's programs; one that begins when its base was put
-// in another's place since the last one loads it anew.
-func onFreshBases(engine *models.Engine, bases servedBases) map[events.Program]worker.Program {
-	programs := engine.Programs()
-	last := ""
-	for name, program := range programs {
-		programs[name] = func(ctx context.Context, t *worker.Task) error {
-			if print := bases.print(t.Job().Base); print != last {
-				engine.Release()
-				last = print
-			}
-			return program(ctx, t)
-		}
-	}
-	return programs
-}
-
 func runJobs(ctx context.Context, dir, queue string, bases servedBases, r pick.Request, loopback bool) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("runner", queue)
 	store, err := local.Open(context.WithoutCancel(ctx), dir, local.Options{})
@@ -97,6 +79,7 @@ func runJobs(ctx context.Context, dir, queue string, bases servedBases, r pick.R
 	if err != nil {
 		return err
 	}
-	loop := &worker.Loop{Ports: store.Ports(), Queue: queue, Programs: onFreshBases(engine, bases), Fetcher: fetcher, Scratch: scratch, Log: log}
+	loop := &worker.Loop{Ports: store.Ports(), Queue: queue, Programs: engine.Programs(), Most: engine.Most(), Together: engine.Together,
+		Fetcher: fetcher, Scratch: scratch, Log: log}
 	return loop.Run(ctx)
 }

@@ -10,7 +10,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -51,8 +50,12 @@ func (f *cannedFiles) Fetch(_ context.Context, _ *events.Job, url string) (worke
 	case !ok:
 		return worker.File{}, errors.New("the URL could not be downloaded: its server answered 404")
 	}
-	path := filepath.Join(f.dir, "fetched")
-	return worker.File{Path: path, Name: url, Size: int64(len(data)), Done: func() { os.Remove(path) }}, os.WriteFile(path, data, 0o600)
+	file, err := os.CreateTemp(f.dir, "fetched-*")
+	if err != nil {
+		return worker.File{}, err
+	}
+	_, err = file.Write(data)
+	return worker.File{Path: file.Name(), Name: url, Size: int64(len(data)), Done: func() { os.Remove(file.Name()) }}, errors.Join(err, file.Close())
 }
 
 // engineRunner is one engine with its loops over a store.
@@ -65,8 +68,7 @@ type engineRunner struct {
 	files  *cannedFiles
 }
 
-// startEngine runs loops on both queues that share one engine, one at a time: an engine
-// is used by one goroutine.
+// startEngine runs loops on both queues that share one engine.
 func startEngine(t *testing.T) *engineRunner {
 	t.Helper()
 	s, err := local.Open(t.Context(), t.TempDir(), local.Options{})
@@ -81,19 +83,11 @@ func startEngine(t *testing.T) *engineRunner {
 	r := &engineRunner{T: t, ports: s.Ports(), store: predictions.New(s.Ports()), files: &cannedFiles{map[string][]byte{}, t.TempDir()}}
 	engine := &models.Engine{Pool: tensor.NewPool(dev), Bases: &r.bases}
 	r.engine = engine
-	programs := map[events.Program]worker.Program{}
-	turn := make(chan struct{}, 1)
-	for name, p := range engine.Programs() {
-		programs[name] = func(ctx context.Context, t *worker.Task) error {
-			turn <- struct{}{}
-			defer func() { <-turn }()
-			return p(ctx, t)
-		}
-	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{}, 2)
 	for _, q := range []string{infra.PredictionQueue, infra.TrainingQueue} {
-		l := &worker.Loop{Ports: r.ports, Queue: q, Programs: programs, Fetcher: r.files, Scratch: t.TempDir(), Log: slog.New(slog.DiscardHandler)}
+		l := &worker.Loop{Ports: r.ports, Queue: q, Programs: engine.Programs(), Most: engine.Most(), Together: engine.Together,
+			Fetcher: r.files, Scratch: t.TempDir(), Log: slog.New(slog.DiscardHandler)}
 		go func() {
 			if err := l.Run(ctx); err != nil {
 				t.Error(err)
@@ -113,6 +107,12 @@ func startEngine(t *testing.T) *engineRunner {
 // do runs a job to its end.
 func (r *engineRunner) do(p events.Program, input string) events.Job {
 	r.Helper()
+	return r.wait(r.send(p, input))
+}
+
+// send queues a job.
+func (r *engineRunner) send(p events.Program, input string) events.JobID {
+	r.Helper()
 	j := events.Job{
 		ID: events.JobID(events.NewID()), Owner: "me", Model: "replicate/x", Version: "x", Program: p, Base: embedded.Name, Seed: 7,
 		Input: []byte(input), OutputSecret: events.NewSecret(), OutputTemp: "tmpabcdefgh", StreamSecret: events.NewSecret(),
@@ -121,8 +121,14 @@ func (r *engineRunner) do(p events.Program, input string) events.Job {
 	if err := errors.Join(r.store.Create(r.Context(), &j), r.store.Enqueue(r.Context(), j.ID, p)); err != nil {
 		r.Fatal(err)
 	}
+	return j.ID
+}
+
+// wait returns a job once it has ended.
+func (r *engineRunner) wait(id events.JobID) events.Job {
+	r.Helper()
 	for {
-		now, err := r.store.Load(r.Context(), j.ID)
+		now, err := r.store.Load(r.Context(), id)
 		if err != nil {
 			r.Fatal(err)
 		}
@@ -136,7 +142,12 @@ func (r *engineRunner) do(p events.Program, input string) events.Job {
 // outputs runs a job that must succeed and returns its files and its log.
 func (r *engineRunner) outputs(p events.Program, input string) (files [][]byte, log string) {
 	r.Helper()
-	j := r.do(p, input)
+	return r.made(r.do(p, input))
+}
+
+// made are the files and the log of a job that must have succeeded.
+func (r *engineRunner) made(j events.Job) (files [][]byte, log string) {
+	r.Helper()
 	if j.Status != events.Succeeded {
 		r.Fatalf("%s: %s", j.Status, j.Error)
 	}

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync/atomic"
@@ -44,7 +45,10 @@ type Device struct {
 	lowBuffers     []*buffer
 }
 
-var _ device.Device = (*Device)(nil)
+var (
+	_ device.Device   = (*Device)(nil)
+	_ device.Separate = (*Device)(nil)
+)
 
 // New returns a device. It starts nothing and maps no memory until used.
 func New(o Options) (*Device, error) {
@@ -121,10 +125,18 @@ func (d *Device) Bind(ctx context.Context) {
 	d.unbind = context.AfterFunc(ctx, func() { flag.Store(true) })
 }
 
-// Sync implements device.Memory.
+// Separate implements device.Separate: sums are cut by the number of terms and
+// by a picture's size.
+func (d *Device) Separate() bool { return true }
+
+// Sync implements device.Memory. Memory that was lacking is told once: what
+// needed it is void then, and smaller work may still be done.
 func (d *Device) Sync() error {
-	if d.err != nil {
-		return d.err
+	if err := d.err; err != nil {
+		if errors.Is(err, device.ErrOutOfMemory) {
+			d.err = nil
+		}
+		return err
 	}
 	return d.ctx.Err()
 }

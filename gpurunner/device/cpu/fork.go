@@ -222,6 +222,9 @@ func (p *pool) reserve(n int) error {
 		p.drop(w)
 		m, err := p.pages.Map(size)
 		if err != nil {
+			for _, w := range p.workers { // all or none: the next call looks at the first alone
+				p.drop(w)
+			}
 			return err
 		}
 		w.scratch = floatsOf(m)

@@ -75,6 +75,7 @@ func run(t *testing.T, open func() device.Device, coarse bool) {
 		})
 	}
 	t.Run("SameBits", func(t *testing.T) { testSameBits(t, open) })
+	t.Run("Separate", func(t *testing.T) { testSeparate(t, open, coarse) })
 }
 
 // roundedInside are operations that round the result of one product on its way

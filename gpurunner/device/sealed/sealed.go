@@ -13,7 +13,10 @@ type Device struct {
 	pages *pages
 }
 
-var _ device.Device = (*Device)(nil)
+var (
+	_ device.Device   = (*Device)(nil)
+	_ device.Separate = (*Device)(nil)
+)
 
 // New returns a sealed device. Options.Pages and Options.Poison are replaced.
 func New(o cpu.Options) (*Device, error) {
@@ -73,6 +76,9 @@ func (d *Device) Thaw(w device.Weight) { defer d.open()(); d.cpu.Thaw(w) }
 
 // Sync implements device.Memory.
 func (d *Device) Sync() error { return d.cpu.Sync() }
+
+// Separate implements device.Separate.
+func (d *Device) Separate() bool { return d.cpu.Separate() }
 
 // Stats implements device.Memory.
 func (d *Device) Stats() device.Stats { return d.cpu.Stats() }
