@@ -28,7 +28,8 @@
 //
 // Results are a function of the arguments alone: how work is cut depends on
 // shapes, never on the number of workers, so one instruction set gives the same
-// bits for any GOMAXPROCS.
+// bits for any GOMAXPROCS. A [Separate] device promises the same of a sample
+// whatever is beside it in a batch.
 //
 // A Device is used by one goroutine at a time.
 package device

@@ -152,7 +152,7 @@ func mixture(m *diffusion.Model) []*drawn {
 // TestTogether draws mixtures at once and each alone, on several numbers of
 // threads and in both precisions, and wants the same bytes.
 func TestTogether(t *testing.T) {
-	kinds := []cpu.Options{{Threads: 1}, {Threads: 2}, {Threads: 5}}
+	kinds := []cpu.Options{{Threads: 1}, {Threads: 3}}
 	if len(cpu.BF16Sets()) > 0 {
 		kinds = append(kinds, cpu.Options{Threads: 2, Precision: device.BF16})
 	}
@@ -178,8 +178,8 @@ func TestTogether(t *testing.T) {
 					same(t, fmt.Sprintf("drawing %d alone on %d threads", i, o.Threads), want[i], first[i])
 				}
 			}
-			for _, chosen := range [][]int{{0, 1}, {1, 2, 3}, {3, 3, 0}, {4, 5, 2}, {0, 1, 2, 3, 4, 5}} {
-				for _, most := range []int{2, 4, 8} {
+			for _, chosen := range [][]int{{1, 2, 3}, {3, 3, 0}, {4, 5, 2}, {0, 1, 2, 3, 4, 5}} {
+				for _, most := range []int{2, 8} {
 					b := generate.NewBatch(m.Pool.Device, most)
 					var some []*drawn
 					for _, i := range chosen {

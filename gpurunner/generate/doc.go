@@ -8,6 +8,9 @@
 // prompts in one batch of two (Ho and Salimans 2022, "Classifier-Free
 // Diffusion Guidance").
 //
+// Drawings of several users may share the evaluations: see [Batch]. That changes
+// none of their bytes.
+//
 // All randomness comes from a [Noise]: by default Philox numbers addressed by
 // (seed, picture, draw), so that the same request gives the same bytes.
 package generate

@@ -25,7 +25,8 @@
 // # Use
 //
 // [Attach] fills the layers' adapter slots, [Mounted.Release] empties them; the
-// base's weights are never touched. [NewTrainable] fills them with fresh
+// base's weights are never touched. [Beside] fills them for a batch of several
+// users' samples, each with sets of its own. [NewTrainable] fills them with fresh
 // factors in a training slab. [Merge] adds adapters into a copy of the weights, for
 // export.
 //

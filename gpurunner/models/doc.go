@@ -4,5 +4,6 @@
 //
 // An [Engine] keeps one base model loaded, and the concepts that were drawn with
 // last; a job for another base loads that one in its place. Mounting a concept
-// never touches the base, so there is no cold boot.
+// never touches the base, so there is no cold boot, and drawings with different
+// concepts are evaluated together.
 package models

@@ -42,6 +42,7 @@ var parts = []part{
 	{"start", benchStart},
 	{"memory", benchMemory},
 	{"concepts", benchConcepts},
+	{"together", benchTogether},
 	{"service", benchService},
 }
 
