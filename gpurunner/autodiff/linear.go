@@ -92,13 +92,7 @@ func (p *Pass) Linear(x *Value, w Weight, bias *Value, ad *Adapter, f Fused) *Va
 	epi := f.epilogue(bias, xm.Rows, n)
 
 	if ad != nil && ad.Shares != nil {
-		// Each adapter's rows are a call of their own, the one that they alone would be:
-		// so are their bits.
-		samples := x.T.Dim(0)
-		per := xm.Rows / samples
-		ad.shares(p, samples, func(first, n int, ad *Adapter) {
-			p.linear(y.Matrix().RowRange(first*per, n*per), xm.RowRange(first*per, n*per), w, ad, rowsOf(epi, first*per, n*per)).Release()
-		})
+		p.linearShares(y.Matrix(), xm, w, ad, x.T.Dim(0), epi)
 		return &Value{T: y}
 	}
 	h := p.linear(y.Matrix(), xm, w, ad, epi)
@@ -118,6 +112,29 @@ func (p *Pass) Linear(x *Value, w Weight, bias *Value, ad *Adapter, f Fused) *Va
 	}
 	h.Release()
 	return out
+}
+
+// linearShares is linear for a batch of samples with adapters of their own: one
+// product, each of its terms for its own samples' rows.
+func (p *Pass) linearShares(y, x device.Matrix, w Weight, ad *Adapter, samples int, epi device.Epilogue) {
+	dev := p.Device()
+	per := x.Rows / samples
+	var low []device.Low
+	var hs []*tensor.Tensor
+	ad.shares(p, samples, func(first, n int, ad *Adapter) {
+		if ad == nil {
+			return
+		}
+		mustShape("adapter down", ad.Down.T.Shape, ad.Down.T.Dim(0), x.Cols)
+		h := p.new(n*per, ad.Down.T.Dim(0))
+		hs = append(hs, h)
+		dev.MatMul(h.Matrix(), x.RowRange(first*per, n*per), ad.Down.T.Matrix(), false, true, ad.Scale, device.Epilogue{})
+		low = append(low, device.Low{H: h.Matrix(), Up: ad.Up.T.Matrix(), From: first * per})
+	})
+	dev.Linear(y, x, w.Packed, low, epi)
+	for _, h := range hs {
+		h.Release()
+	}
 }
 
 // linear computes y [M,N] = epi(x [M,K]·Wᵀ + the adapter's term) and returns the

@@ -77,12 +77,16 @@ type Dropout struct {
 	Draw Draw
 }
 
-// Low is one low-rank term h·upᵀ added to a product: h [M,r], up [N,r].
+// Low is one low-rank term h·upᵀ added to a product: h [M,r], up [N,r]. In
+// Products it may be one of a run of rows alone: that of row From of the result
+// and as many as h has, whose bits are those that a product of these rows with
+// their terms would have.
 // In backward products h is the gradient of the low-rank activations, and up
 // is the down factor [r,K] transposed in meaning: see LinearBack.
 type Low struct {
-	H  Matrix
-	Up Matrix
+	H    Matrix
+	Up   Matrix
+	From int
 }
 
 // Epilogue is what happens to an element of a product before it is stored, in

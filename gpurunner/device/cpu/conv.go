@@ -78,6 +78,9 @@ func (d *Device) Conv(y, x device.Array, w device.Weight, g device.ConvGeom, low
 	t.b = operand{from: panels, w: wt}
 	t.epi = d.epilogue(op, epi, ym, 1)
 	t.lows = d.lows(op, t.lows, lows, ym, false)
+	if !wholeRows(t.lows, ym.rows) {
+		badGeometry(op, g, "a low-rank term of some pixels")
+	}
 	_, srcW := g.Source()
 	t.padW = max(srcW+g.Left+g.Right, (outW-1)*g.Stride+g.KW)
 	t.step = g.Stride

@@ -22,6 +22,7 @@ type worker struct {
 	epoch   uint64 // what scratch holds from an earlier chunk, see holds
 	part    int
 	segs    []kernel.Segment
+	lows    []low
 	tile    kernel.Tile
 	grid    grid
 	norm    kernel.ColumnNorm

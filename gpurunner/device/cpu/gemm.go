@@ -118,10 +118,12 @@ func (b *operand) prepare(set *kernel.Set, segs []kernel.Segment, pieces []piece
 	}
 }
 
-// low is a device.Low in memory: h [M,r]; up is [N,r], or, back, [r,N].
+// low is a device.Low in memory: h [M,r], of rows from on; up is [N,r], or, back,
+// [r,N].
 type low struct {
 	h, up matrix
 	back  bool
+	from  int
 }
 
 // grid is where the rows of A and C of a product lie: runs of m rows each.
@@ -242,8 +244,8 @@ func (d *Device) compactA(g *grid, part []piece) {
 	}
 }
 
-// row points at a row of h.
-func (l *low) row(i int) *float32 { return &l.h.p[i*l.h.stride] }
+// row points at the row of h that belongs to row i of the product.
+func (l *low) row(i int) *float32 { return &l.h.p[(i-l.from)*l.h.stride] }
 
 // ranks is how many columns low-rank terms have together.
 func ranks(lows []low) int {
@@ -289,7 +291,7 @@ func (d *Device) multiplyLow(w *worker, g *grid, l *low, j0, n int, scratch []fl
 				s.B, s.BRow = unsafe.Pointer(&scratch[0]), kernel.Panel
 			}
 			for r := range g.runs {
-				s.A = &l.h.p[(g.lowRow+r*g.lowRun)*l.h.stride+from]
+				s.A = offset(l.row(g.lowRow+r*g.lowRun), from)
 				t.C = offset(g.c, r*g.cRun+at)
 				d.kernels.MatMul(t)
 			}

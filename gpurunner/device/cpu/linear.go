@@ -121,11 +121,15 @@ func (d *Device) MatMul(c, a, b device.Matrix, transA, transB bool, alpha float3
 	t.start(d, m, n, k, turned)
 }
 
-// lows finds the low-rank terms of a product with result y.
+// lows finds the low-rank terms of a product with result y. Terms of some of the
+// rows alone come one after the other.
 func (d *Device) lows(op string, dst []low, src []device.Low, y matrix, back bool) []low {
 	for _, l := range src {
-		h := d.matOf(op, "h", l.H, y.rows, l.H.Cols)
-		if h.cols == 0 {
+		h := d.mat(op, "h", l.H)
+		if l.From < 0 || l.From+h.rows > y.rows {
+			badTerm(op, l.From, h.rows, y.rows)
+		}
+		if h.rows*h.cols == 0 {
 			continue
 		}
 		var up matrix
@@ -134,7 +138,7 @@ func (d *Device) lows(op string, dst []low, src []device.Low, y matrix, back boo
 		} else {
 			up = d.matOf(op, "up", l.Up, y.cols, h.cols)
 		}
-		dst = append(dst, low{h: h, up: up, back: back})
+		dst = append(dst, low{h: h, up: up, back: back, from: l.From})
 	}
 	return dst
 }
@@ -216,7 +220,7 @@ func (t *product) run(w *worker, chunk int) {
 	if len(t.pieces) > 0 {
 		g.a = &t.a.p[m0*t.aRow]
 	}
-	t.d.multiply(w, g, &t.b, t.pieces, t.lows, j0, n, w.scratch)
+	t.d.multiplyParts(w, g, &t.b, t.pieces, t.lows, t.m, j0, n, w.scratch)
 	if !t.turned {
 		t.epi.store(w, t.d.kernels, c, cStride, m0, n0, m, n)
 		return

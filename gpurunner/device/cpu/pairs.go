@@ -238,7 +238,7 @@ func (d *Device) multiplyLowPairs(w *worker, g *grid, l *low, j0, n int) {
 		*s = kernel.Segment{ARow: l.h.stride, ACol: 1, BRow: kernel.Panel, K: l.h.cols,
 			B: unsafe.Pointer(&l.up.p[(j0+at/kernel.Panel)*l.h.cols*kernel.Panel])}
 		for r := range g.runs {
-			s.A = &l.h.p[(g.lowRow+r*g.lowRun)*l.h.stride]
+			s.A = l.row(g.lowRow + r*g.lowRun)
 			t.C = offset(g.c, r*g.cRun+at)
 			t.M = g.m
 			d.pairs.MatMul(t)

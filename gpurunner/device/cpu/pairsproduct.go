@@ -144,7 +144,7 @@ func (t *pairProduct) run(w *worker, chunk int) {
 			c, cStride = y.p[m0*y.stride+n0:], y.stride
 		}
 		g.c, g.cStride = &c[0], cStride
-		t.d.multiply(w, g, &b, t.pieces, t.lows, j0, n, nil)
+		t.d.multiplyParts(w, g, &b, t.pieces, t.lows, t.m, j0, n, nil)
 		if t.turned {
 			t.storeTurned(w, c, free[t.rows*cStride:], cStride, m0, n0, m, n)
 			continue

@@ -129,6 +129,10 @@ func badRows(op string, rows, perImage int) {
 	panic(fmt.Sprintf("cpu: %s: %d rows of %d an image", op, rows, perImage))
 }
 
+func badTerm(op string, from, rows, all int) {
+	panic(fmt.Sprintf("cpu: %s: a low-rank term of rows %d to %d of %d", op, from, from+rows-1, all))
+}
+
 func badKernel(op string, w *weight) {
 	panic(fmt.Sprintf("cpu: %s: a weight of shape %v", op, w.shape))
 }

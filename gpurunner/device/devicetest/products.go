@@ -78,6 +78,36 @@ func testLinear(r *rig) {
 	}
 }
 
+// testLinearRows gives low-rank terms to some rows: side by side, apart from each
+// other and one over another.
+func testLinearRows(r *rig) {
+	const m, n, k = 50, 70, 45
+	for name, parts := range map[string][][3]int{ // first row, rows, rank
+		"Sides":   {{0, 20, 4}, {20, 30, 7}},
+		"Gaps":    {{3, 10, 70}, {30, 1, 2}},
+		"Overlap": {{0, 50, 3}, {10, 15, 8}, {12, 30, 65}},
+		"Nothing": {{5, 0, 3}},
+	} {
+		r.sub(name, func(r *rig) {
+			x := r.normals(m * k)
+			w, wv := r.freeze(device.F16, r.normals(n*k), n, k)
+			want := matmul(x, wv, m, n, k, false, true)
+			var low []device.Low
+			for _, p := range parts {
+				first, rows, rank := p[0], p[1], p[2]
+				h, up := r.normals(rows*rank), r.normals(n*rank)
+				for i, v := range matmul(h, up, rows, n, rank, false, true) {
+					want[first*n+i] += v
+				}
+				low = append(low, device.Low{H: r.matrix(h, rows, rank, true), Up: r.matrix(up, n, rank, true), From: first})
+			}
+			y := r.matrix(nans(m*n), m, n, false)
+			r.Linear(y, r.matrix(x, m, k, false), w, low, device.Epilogue{})
+			r.near("y", r.values(y), want, close32)
+		})
+	}
+}
+
 func testLinearBack(r *rig) {
 	for _, s := range productShapes {
 		for _, typ := range storageTypes {

@@ -18,6 +18,7 @@ var table = []entry{
 	{"Bind", testBind},
 	{"Weights", testWeights},
 	{"Linear", testLinear},
+	{"LinearRows", testLinearRows},
 	{"LinearBack", testLinearBack},
 	{"MatMul", testMatMul},
 	{"Epilogue", testEpilogue},

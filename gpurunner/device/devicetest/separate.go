@@ -69,6 +69,10 @@ func separateCases() (cases []separateCase) {
 		typ := storageTypes[i%len(storageTypes)]
 		add(fmt.Sprintf("Linear %v %v", typ, s), func(r *rig) { separateLinear(r, typ, s[0], s[1], s[2], s[3]) })
 	}
+	for i, s := range [][3]int{{1, 128, 512}, {4, 70, 90}, {20, 96, 300}, {64, 33, 64}, {77, 40, 1025}} { // rows of a sample, outputs, inputs
+		typ := storageTypes[i%len(storageTypes)]
+		add(fmt.Sprintf("Shares %v %v", typ, s), func(r *rig) { separateShares(r, typ, s[0], s[1], s[2]) })
+	}
 	for _, s := range [][3]int{{1, 16, 512}, {77, 4, 96}, {64, 8, 320}, {256, 130, 64}} {
 		add(fmt.Sprintf("MatMul %v", s), func(r *rig) { separateMatMul(r, s[0], s[1], s[2]) })
 	}
@@ -101,6 +105,34 @@ func separateLinear(r *rig, typ device.DType, rows, outs, ins, rank int) {
 		var lows []device.Low
 		if rank > 0 {
 			lows = []device.Low{{H: h.RowRange(first*rows, n*rows), Up: up}}
+		}
+		r.Linear(y.Matrix(n*rows, outs), x.RowRange(first*rows, n*rows), w, lows,
+			device.Epilogue{Bias: bias, Residual: res.RowRange(first*rows, n*rows)})
+		return y
+	})
+}
+
+// separateShares gives each sample low-rank terms of its own, of few and of many
+// ranks, one or several or none.
+func separateShares(r *rig, typ device.DType, rows, outs, ins int) {
+	w, _ := r.freeze(typ, r.normals(outs*ins), outs, ins)
+	x, res := r.place(r.normals(batch*rows*ins)).Matrix(batch*rows, ins), r.place(r.normals(batch*rows*outs)).Matrix(batch*rows, outs)
+	bias := r.place(r.normals(outs))
+	ranks := [batch][]int{{8}, {}, {1, 30}, {60}, {}, {70}, {16, 60}}
+	var terms [batch][]device.Low
+	for i, own := range ranks {
+		for _, rank := range own {
+			terms[i] = append(terms[i], device.Low{H: r.place(r.normals(rows*rank)).Matrix(rows, rank), Up: r.place(r.normals(outs*rank)).Matrix(outs, rank)})
+		}
+	}
+	r.apart(func(first, n int) device.Array {
+		y := r.empty(n * rows * outs)
+		var lows []device.Low
+		for i := range n {
+			for _, l := range terms[first+i] {
+				l.From = i * rows
+				lows = append(lows, l)
+			}
 		}
 		r.Linear(y.Matrix(n*rows, outs), x.RowRange(first*rows, n*rows), w, lows,
 			device.Epilogue{Bias: bias, Residual: res.RowRange(first*rows, n*rows)})
