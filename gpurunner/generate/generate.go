@@ -51,7 +51,7 @@ func drawFrom(ctx context.Context, m *diffusion.Model, r Request, first int, del
 		return err
 	}
 	d := &drawing{m: m, r: r, plan: plan}
-	if err := m.Pool.Try(func() error { return d.load(ctx) }); err != nil {
+	if err := d.load(ctx); err != nil {
 		return err
 	}
 	pool := m.Pool

@@ -147,15 +147,21 @@ func (l *low) args() []arg {
 }
 
 // lows joins the low-rank terms of a product with result y: the ranks of
-// several are put side by side.
+// several are put side by side, with zeros for the rows that one does not have.
 func (d *Device) lows(op string, lows []device.Low, y matrix, back bool) (l low, ok bool) {
 	var hs, ups []matrix
-	total := 0
+	var froms []int
+	total, some := 0, false
 	for _, x := range lows {
-		h := d.matOf(op, "h", x.H, y.rows, x.H.Cols)
-		if h.cols == 0 {
+		h := d.mat(op, "h", x.H)
+		if x.From < 0 || x.From+h.rows > y.rows {
+			panic(fmt.Sprintf("cuda: %s: a low-rank term of rows %d to %d of %d", op, x.From, x.From+h.rows-1, y.rows))
+		}
+		if h.rows*h.cols == 0 {
 			continue
 		}
+		some = some || h.rows < y.rows
+		froms = append(froms, x.From)
 		if back {
 			ups = append(ups, d.matOf(op, "down", x.Up, h.cols, y.cols))
 		} else {
@@ -164,10 +170,10 @@ func (d *Device) lows(op string, lows []device.Low, y matrix, back bool) (l low,
 		hs = append(hs, h)
 		total += h.cols
 	}
-	switch len(hs) {
-	case 0:
+	switch {
+	case len(hs) == 0:
 		return low{}, true
-	case 1:
+	case len(hs) == 1 && !some:
 		return low{h: hs[0], up: ups[0]}, true
 	}
 	h, up := d.temp(y.rows*total*4), (*buffer)(nil)
@@ -184,9 +190,13 @@ func (d *Device) lows(op string, lows []device.Low, y matrix, back bool) (l low,
 	if back {
 		l.up = matrix{p: up.address, rows: total, cols: y.cols, stride: y.cols}
 	}
+	if some && d.err == nil {
+		d.note(opFill32, h.address, 0, uint64(y.rows*total))
+	}
 	at := 0
 	for i := range hs {
-		d.copyRows(l.h.columns(at, hs[i].cols), hs[i], 0)
+		own := l.h.below(froms[i], hs[i].rows).columns(at, hs[i].cols)
+		d.copyRows(own, hs[i], 0)
 		if back {
 			d.copyRows(l.up.below(at, hs[i].cols), ups[i], 0)
 		} else {
