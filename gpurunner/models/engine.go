@@ -32,6 +32,11 @@ type Printer interface {
 // gives the same pictures then. Beyond it a processor gains next to nothing.
 const MostTogether = 4
 
+// mostLatents is up to how many latents a picture may have to be drawn together
+// with others. Two samples of more already fill a processor: others beside them
+// only make each wait longer.
+const mostLatents = 32 * 32
+
 // Engine runs programs on one device: a training alone, drawings side by side (see
 // generate.Batch). Its programs may be called from several goroutines.
 type Engine struct {
@@ -44,8 +49,8 @@ type Engine struct {
 	batch  *generate.Batch
 	loaded *loaded // used by whoever has the turn
 
-	mu     sync.Mutex
-	limits map[string]events.BaseLimits // of the bases seen so far
+	mu   sync.Mutex
+	seen map[string]seenBase // by name
 }
 
 // loaded is a base model on the device.
@@ -86,20 +91,29 @@ func (e *Engine) seats() *generate.Batch {
 func (e *Engine) Most() int { return e.seats().Most() }
 
 // Together reports whether two jobs gain by running at the same time, for
-// worker.Loop: drawings of one size on one base.
+// worker.Loop: drawings of one small size on the base that is loaded.
 func (e *Engine) Together(a, b events.Job) bool {
-	return a.Program == events.ProgramLora && b.Program == a.Program && a.Base == b.Base && e.size(a) == e.size(b)
+	if a.Program != events.ProgramLora || b.Program != a.Program || a.Base != b.Base {
+		return false
+	}
+	e.mu.Lock()
+	seen := e.seen[a.Base]
+	e.mu.Unlock()
+	first, second := seen.size(a), seen.size(b)
+	return first == second && first[0]*first[1] <= mostLatents*seen.factor*seen.factor
 }
 
-// size is what a job draws, in pixels; 0 for the default of a base that was not
-// used so far.
-func (e *Engine) size(job events.Job) (size [2]int) {
-	e.mu.Lock()
-	limits := e.limits[job.Base]
-	e.mu.Unlock()
-	in := events.LoraInput{Width: limits.Width, Height: limits.Height}
+// seenBase is what is known of a base that was used: nothing of the others.
+type seenBase struct {
+	limits events.BaseLimits
+	factor int // of the autoencoder: pixels of a latent's side
+}
+
+// size is what a job draws, in pixels.
+func (s seenBase) size(job events.Job) [2]int {
+	in := events.LoraInput{Width: s.limits.Width, Height: s.limits.Height}
 	_ = json.Unmarshal(job.Input, &in) // what is wrong with it the program says
-	return [2]int{in.Width, in.Height}
+	return [2]int{max(in.Width, 1), max(in.Height, 1)}
 }
 
 // guard gives a program its seat, and makes sure that the next job does not meet
@@ -163,10 +177,10 @@ func (e *Engine) open(ctx context.Context, name, print string) (*loaded, error) 
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.limits == nil {
-		e.limits = map[string]events.BaseLimits{}
+	if e.seen == nil {
+		e.seen = map[string]seenBase{}
 	}
-	e.limits[name] = limits
+	e.seen[name] = seenBase{limits, m.VAEConfig().Factor()}
 	return &loaded{name: name, print: print, base: b, model: m, layers: generate.Layers(name, m), sets: newSetCache(maxSets), limits: limits, noPreviews: e.NoPreviews}, nil
 }
 

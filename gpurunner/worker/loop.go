@@ -38,8 +38,9 @@ type Loop struct {
 	Scratch  string // folder for the jobs' folders
 	Log      *slog.Logger
 
-	// Together reports whether two jobs may run at the same time; nil: none may. Most
-	// is how many at once, at most.
+	// Together reports whether two jobs may run at the same time; nil: none may. It is
+	// asked again while a job runs, which may have told it more. Most is how many at
+	// once, at most.
 	Together func(a, b events.Job) bool
 	Most     int
 

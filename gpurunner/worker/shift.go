@@ -63,7 +63,7 @@ func (s *shift) run(ctx context.Context) error {
 			break
 		}
 		var beat <-chan time.Time
-		if s.next != nil && ctx.Err() == nil {
+		if ctx.Err() == nil && (s.next != nil || !s.asking) { // what Together says may have changed
 			beat = s.Ports.Clock.After(s.Beat)
 		}
 		select {
@@ -157,7 +157,7 @@ func (s *shift) begin(ctx context.Context, a *arrival) {
 // keep holds the lease of a message that waits here.
 func (s *shift) keep(ctx context.Context) {
 	a := s.next
-	if s.now().Sub(a.extended) < s.Lease/3 {
+	if a == nil || s.now().Sub(a.extended) < s.Lease/3 {
 		return
 	}
 	if err := s.queue.Extend(ctx, a.message.Receipt, s.visibility()); err != nil && ctx.Err() == nil {

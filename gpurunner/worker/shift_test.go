@@ -135,6 +135,24 @@ func TestTogether(t *testing.T) {
 	}
 }
 
+// What the first job finds out lets others in.
+func TestTogetherLater(t *testing.T) {
+	bubble(t, func(f *fixture) {
+		var crew crew
+		l := f.together(&crew)
+		begun := time.Now()
+		l.Together = func(a, b events.Job) bool { return time.Since(begun) > 5*time.Second }
+		defer f.run(l)()
+		first := f.job(of("a", 20))
+		time.Sleep(10 * time.Second)
+		second := f.job(of("a", 5))
+		f.wait(first.ID)
+		if f.wait(second.ID); len(crew.beside[first.ID]) != 1 {
+			t.Error("the second waited for the first")
+		}
+	})
+}
+
 // One that is canceled ends; those beside it go on.
 func TestTogetherCancel(t *testing.T) {
 	bubble(t, func(f *fixture) {

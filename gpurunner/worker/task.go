@@ -16,7 +16,7 @@ import (
 )
 
 // Program does the work of one job. It returns soon (within two seconds) after
-// ctx ended; the cause then says why, and on [ErrStopping] it saves what it
+// ctx ended, or as soon as what it does together with other jobs lets it; the cause then says why, and on [ErrStopping] it saves what it
 // needs to go on. An error is shown to the job's owner: one clear sentence.
 type Program func(ctx context.Context, t *Task) error
 
