@@ -84,7 +84,9 @@ func (d *Device) Conv(y, x device.Array, w device.Weight, g device.ConvGeom, low
 	_, srcW := g.Source()
 	t.padW = max(srcW+g.Left+g.Right, (outW-1)*g.Stride+g.KW)
 	t.step = g.Stride
-	if !wt.pairs && len(t.lows) == 0 && g.Stride == 1 && t.winogradFits() {
+	plain := len(t.lows) == 0 || d.pairs == nil && epi.Act == device.Identity && epi.Drop.P == 0 && epi.Beta == 0
+	if !wt.pairs && plain && g.Stride == 1 && t.winogradFits() {
+		t.lowsFirst(y.Matrix(ym.rows, ym.cols), lows, epi)
 		t.phases = append(t.phases, phase{top: -g.Top, left: -g.Left})
 		t.startWinograd(false)
 		return
@@ -102,6 +104,25 @@ func (d *Device) Conv(y, x device.Array, w device.Weight, g device.ConvGeom, low
 	t.phases = append(t.phases, phase{rows: outH, cols: outW, every: 1, top: -g.Top, left: -g.Left,
 		height: g.KH, last: len(t.pieces)})
 	t.start()
+}
+
+// lowsFirst takes the low-rank terms, which Winograd's tiles have no place for,
+// and the residual into y, and leaves the rest of the epilogue to be added.
+func (t *conv) lowsFirst(y device.Matrix, lows []device.Low, epi device.Epilogue) {
+	if len(t.lows) == 0 {
+		return
+	}
+	first := device.Epilogue{Residual: epi.Residual}
+	for _, l := range lows {
+		if l.H.Cols == 0 {
+			continue
+		}
+		t.d.MatMul(y, l.H, l.Up, false, true, 1, first)
+		first = device.Epilogue{Beta: 1}
+	}
+	t.lows = t.lows[:0]
+	epi.Residual, epi.Beta = device.Matrix{}, 1
+	t.epi = t.d.epilogue("Conv", epi, t.epi.y, 1)
 }
 
 // ConvBack implements device.Convolutions.
