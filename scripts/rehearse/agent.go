@@ -178,7 +178,9 @@ func (a *agent) run(ctx context.Context, t types.Task) error {
 	// Volumes are folders of the instance, mounted; here they are the folders.
 	args := make([]string, len(container.Command))
 	for i, arg := range container.Command {
-		args[i] = arg
+		if args[i] = arg; i > 0 && container.Command[i-1] == "--device" {
+			args[i] = "cpu" // in place of the GPU of the service's instances
+		}
 		for _, m := range container.MountPoints {
 			if arg == aws.ToString(m.ContainerPath) {
 				args[i] = filepath.Join(a.dir, aws.ToString(m.SourceVolume))

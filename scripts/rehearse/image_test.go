@@ -88,8 +88,8 @@ func TestDockerfile(t *testing.T) {
 	if !slices.Contains(copied, entry) || !strings.HasPrefix(last["ENTRYPOINT"], "[") || !slices.Contains(copied, path.Dir(entry)+"gpurunner-cuda") {
 		t.Errorf("ENTRYPOINT %s is none of %v, or goes through a shell, or has no CUDA build beside it", last["ENTRYPOINT"], copied)
 	}
-	// The task's command is the image's, but for the queue.
-	command := strings.NewReplacer(`"`, "", "predictions", "trainings").Replace(last["CMD"])
+	// The task's command is the image's, but for the queue; and its instance has a GPU: without one it must not go on.
+	command := strings.NewReplacer(`"`, "", "predictions", "trainings", "]", ", --device, cuda]").Replace(last["CMD"])
 	if !strings.Contains(read(t, "infra/runners.yaml"), "Command: "+command+"\n") {
 		t.Errorf("infra/runners.yaml runs no task with the command %s", command)
 	}
