@@ -10,7 +10,7 @@ import (
 var (
 	expPoly      = []float32{0.49999994, 0.166665152, 0.0416680872, 0.00836929772, 0.00138382823}
 	erfPoly      = []float32{0.128379166, -0.376126051, 0.112831064, -0.0268191956, 0.00508052483, -0.00064976624}
-	erfLargePoly = []float32{-7.46994265e-05, -1.12819016, -0.636291802, -0.1047334, 0.0226228014, -0.0031447683, 0.000206504104}
+	erfLargePoly = []float32{0.000183805867, -1.12962615, -0.632956624, -0.108933747, 0.0257293135, -0.00450487668, 0.000540790788, -3.93081609e-05, 1.29460363e-06}
 	tanhPoly     = []float32{-0.333332807, 0.133313924, -0.0537345596, 0.0206195973, -0.00568068633}
 )
 
@@ -68,9 +68,18 @@ func (v *vec) expEdges(x, p, t reg.Register) reg.Register {
 
 func (v *vec) erf(x reg.Register) reg.Register {
 	z := v.abs(x)
-	small := v.fma(v.poly(erfPoly, v.mul(x, x)), x, x)
-	large := v.sub(v.f(1), v.exp(v.poly(erfLargePoly, v.min(v.f(4), z))))
-	return v.where(lessThan, z, v.f(0.8125), small, v.withSign(large, x))
+	large := v.sub(v.f(1), v.erfcLarge(z))
+	return v.where(lessThan, z, v.f(0.8125), v.erfSmall(x), v.withSign(large, x))
+}
+
+func (v *vec) erfSmall(x reg.Register) reg.Register {
+	return v.fma(v.poly(erfPoly, v.mul(x, x)), x, x)
+}
+
+// erfcLarge is 1 − erf(z) for z from 0.8125, and zero above 5.
+func (v *vec) erfcLarge(z reg.Register) reg.Register {
+	e := v.exp(v.poly(erfLargePoly, v.min(v.f(5), z)))
+	return v.zeroUnless(notMore, z, v.f(5), e)
 }
 
 func (v *vec) tanh(x reg.Register) reg.Register {
@@ -94,8 +103,13 @@ func (v *vec) gatedSlope(xdw, s reg.Register) reg.Register {
 
 func (v *vec) siluSlope(x reg.Register) reg.Register { return v.gatedSlope(x, v.sigmoid(x)) }
 
+// onePlusErf is 1 + erf(x/√2), free of cancellation where that is near 0.
 func (v *vec) onePlusErf(x reg.Register) reg.Register {
-	return v.add(v.erf(v.mul(x, v.f(0.70710678))), v.f(1))
+	t := v.mul(x, v.f(0.70710678))
+	z := v.abs(t)
+	e := v.erfcLarge(z)
+	large := v.where(lessThan, t, v.f(0), e, v.sub(v.f(2), e))
+	return v.where(lessThan, z, v.f(0.8125), v.add(v.erfSmall(t), v.f(1)), large)
 }
 
 func (v *vec) gelu(x reg.Register) reg.Register {

@@ -324,6 +324,7 @@ const (
 	isNaN       = 0x03
 	lessThan    = 0x11 // false for NaN
 	notLess     = 0x15 // true for NaN
+	notMore     = 0x1a // true for NaN
 	notLessOrEq = 0x16 // true for NaN
 )
 

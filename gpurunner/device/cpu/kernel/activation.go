@@ -18,12 +18,12 @@ func gatedSlope(x, s, dw float32) float32 {
 }
 
 // gelu32 is x·Φ(x).
-func gelu32(x float32) float32 { return float32(x*0.5) * (1 + erf32(x*sqrtHalf)) }
+func gelu32(x float32) float32 { return float32(x*0.5) * onePlusErf32(x*sqrtHalf) }
 
 // geluSlope32 is Φ(x) + x·φ(x).
 func geluSlope32(x float32) float32 {
 	phi := float32(exp32(float32(x*-0.5)*x) * invSqrt2Pi)
-	return float32(x*phi) + float32(0.5*(1+erf32(x*sqrtHalf)))
+	return float32(x*phi) + float32(0.5*onePlusErf32(x*sqrtHalf))
 }
 
 // geluTanh32 uses (1+tanh u)/2 = σ(2u).

@@ -221,51 +221,55 @@ TEXT ·erfAVX2(SB), NOSPLIT, $0-24
 loop1:
 	VMOVUPS      (CX)(BX*1), Y0
 	VANDPS       const7fffffff<>+0(SB), Y0, Y1
-	VMULPS       Y0, Y0, Y2
-	VMOVUPS      constba2a5513<>+0(SB), Y3
-	VFMADD213PS  const3ba67a88<>+0(SB), Y2, Y3
-	VFMADD213PS  constbcdbb3ee<>+0(SB), Y2, Y3
-	VFMADD213PS  const3de713f9<>+0(SB), Y2, Y3
-	VFMADD213PS  constbec09398<>+0(SB), Y2, Y3
-	VFMADD213PS  const3e0375d4<>+0(SB), Y2, Y3
-	VFMADD213PS  Y0, Y0, Y3
-	VMOVUPS      const40800000<>+0(SB), Y2
+	VMOVUPS      const40a00000<>+0(SB), Y2
 	VMINPS       Y1, Y2, Y2
-	VMOVUPS      const39588906<>+0(SB), Y4
-	VFMADD213PS  constbb4e1875<>+0(SB), Y2, Y4
-	VFMADD213PS  const3cb95374<>+0(SB), Y2, Y4
-	VFMADD213PS  constbdd67e77<>+0(SB), Y2, Y4
-	VFMADD213PS  constbf22e405<>+0(SB), Y2, Y4
-	VFMADD213PS  constbf906889<>+0(SB), Y2, Y4
-	VFMADD213PS  constb89ca7f3<>+0(SB), Y2, Y4
-	VMOVUPS      Y4, Y2
-	VMOVUPS      const3fb8aa3b<>+0(SB), Y5
-	VFMADD213PS  const4b400000<>+0(SB), Y5, Y2
-	VSUBPS       const4b400000<>+0(SB), Y2, Y5
-	VMOVUPS      Y4, Y6
-	VFNMADD231PS const3f318000<>+0(SB), Y5, Y6
-	VFNMADD231PS constb95e8083<>+0(SB), Y5, Y6
-	VMOVUPS      const3ab56192<>+0(SB), Y5
-	VFMADD213PS  const3c091f61<>+0(SB), Y6, Y5
-	VFMADD213PS  const3d2aac28<>+0(SB), Y6, Y5
-	VFMADD213PS  const3e2aaa45<>+0(SB), Y6, Y5
-	VFMADD213PS  const3efffffe<>+0(SB), Y6, Y5
-	VMULPS       Y6, Y6, Y7
-	VFMADD213PS  Y6, Y7, Y5
-	VADDPS       const3f800000<>+0(SB), Y5, Y5
+	VMOVUPS      const35adc23e<>+0(SB), Y3
+	VFMADD213PS  constb824ded1<>+0(SB), Y2, Y3
+	VFMADD213PS  const3a0dc3db<>+0(SB), Y2, Y3
+	VFMADD213PS  constbb939da5<>+0(SB), Y2, Y3
+	VFMADD213PS  const3cd2c648<>+0(SB), Y2, Y3
+	VFMADD213PS  constbddf18a8<>+0(SB), Y2, Y3
+	VFMADD213PS  constbf220972<>+0(SB), Y2, Y3
+	VFMADD213PS  constbf909797<>+0(SB), Y2, Y3
+	VFMADD213PS  const3940bc03<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, Y2
+	VMOVUPS      const3fb8aa3b<>+0(SB), Y4
+	VFMADD213PS  const4b400000<>+0(SB), Y4, Y2
+	VSUBPS       const4b400000<>+0(SB), Y2, Y4
+	VMOVUPS      Y3, Y5
+	VFNMADD231PS const3f318000<>+0(SB), Y4, Y5
+	VFNMADD231PS constb95e8083<>+0(SB), Y4, Y5
+	VMOVUPS      const3ab56192<>+0(SB), Y4
+	VFMADD213PS  const3c091f61<>+0(SB), Y5, Y4
+	VFMADD213PS  const3d2aac28<>+0(SB), Y5, Y4
+	VFMADD213PS  const3e2aaa45<>+0(SB), Y5, Y4
+	VFMADD213PS  const3efffffe<>+0(SB), Y5, Y4
+	VMULPS       Y5, Y5, Y6
+	VFMADD213PS  Y5, Y6, Y4
+	VADDPS       const3f800000<>+0(SB), Y4, Y4
 	VPSLLD       $0x17, Y2, Y2
-	VPADDD       Y2, Y5, Y5
-	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y4, Y2
-	VANDPS       Y2, Y5, Y2
-	VADDPS       const7f800000<>+0(SB), Y4, Y5
-	VCMPPS       $0x16, const42b17217<>+0(SB), Y4, Y4
-	VBLENDVPS    Y4, Y5, Y2, Y2
-	VMOVUPS      const3f800000<>+0(SB), Y4
-	VSUBPS       Y2, Y4, Y2
+	VPADDD       Y2, Y4, Y4
+	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y3, Y2
+	VANDPS       Y2, Y4, Y2
+	VADDPS       const7f800000<>+0(SB), Y3, Y4
+	VCMPPS       $0x16, const42b17217<>+0(SB), Y3, Y3
+	VBLENDVPS    Y3, Y4, Y2, Y2
+	VCMPPS       $0x1a, const40a00000<>+0(SB), Y1, Y3
+	VANDPS       Y3, Y2, Y2
+	VMOVUPS      const3f800000<>+0(SB), Y3
+	VSUBPS       Y2, Y3, Y2
+	VMULPS       Y0, Y0, Y3
+	VMOVUPS      constba2a5513<>+0(SB), Y4
+	VFMADD213PS  const3ba67a88<>+0(SB), Y3, Y4
+	VFMADD213PS  constbcdbb3ee<>+0(SB), Y3, Y4
+	VFMADD213PS  const3de713f9<>+0(SB), Y3, Y4
+	VFMADD213PS  constbec09398<>+0(SB), Y3, Y4
+	VFMADD213PS  const3e0375d4<>+0(SB), Y3, Y4
+	VFMADD213PS  Y0, Y0, Y4
 	VANDPS       const80000000<>+0(SB), Y0, Y0
 	VORPS        Y0, Y2, Y0
 	VCMPPS       $0x11, const3f500000<>+0(SB), Y1, Y1
-	VBLENDVPS    Y1, Y3, Y0, Y0
+	VBLENDVPS    Y1, Y4, Y0, Y0
 	VMOVUPS      Y0, (AX)(BX*1)
 	ADDQ         $0x00000020, BX
 	SUBQ         $0x00000008, DX
@@ -279,51 +283,55 @@ done2:
 	VMOVDQU      64(SI)(DX*4), Y0
 	VMASKMOVPS   (CX)(BX*1), Y0, Y1
 	VANDPS       const7fffffff<>+0(SB), Y1, Y2
-	VMULPS       Y1, Y1, Y3
-	VMOVUPS      constba2a5513<>+0(SB), Y4
-	VFMADD213PS  const3ba67a88<>+0(SB), Y3, Y4
-	VFMADD213PS  constbcdbb3ee<>+0(SB), Y3, Y4
-	VFMADD213PS  const3de713f9<>+0(SB), Y3, Y4
-	VFMADD213PS  constbec09398<>+0(SB), Y3, Y4
-	VFMADD213PS  const3e0375d4<>+0(SB), Y3, Y4
-	VFMADD213PS  Y1, Y1, Y4
-	VMOVUPS      const40800000<>+0(SB), Y3
+	VMOVUPS      const40a00000<>+0(SB), Y3
 	VMINPS       Y2, Y3, Y3
-	VMOVUPS      const39588906<>+0(SB), Y5
-	VFMADD213PS  constbb4e1875<>+0(SB), Y3, Y5
-	VFMADD213PS  const3cb95374<>+0(SB), Y3, Y5
-	VFMADD213PS  constbdd67e77<>+0(SB), Y3, Y5
-	VFMADD213PS  constbf22e405<>+0(SB), Y3, Y5
-	VFMADD213PS  constbf906889<>+0(SB), Y3, Y5
-	VFMADD213PS  constb89ca7f3<>+0(SB), Y3, Y5
-	VMOVUPS      Y5, Y3
-	VMOVUPS      const3fb8aa3b<>+0(SB), Y6
-	VFMADD213PS  const4b400000<>+0(SB), Y6, Y3
-	VSUBPS       const4b400000<>+0(SB), Y3, Y6
-	VMOVUPS      Y5, Y7
-	VFNMADD231PS const3f318000<>+0(SB), Y6, Y7
-	VFNMADD231PS constb95e8083<>+0(SB), Y6, Y7
-	VMOVUPS      const3ab56192<>+0(SB), Y6
-	VFMADD213PS  const3c091f61<>+0(SB), Y7, Y6
-	VFMADD213PS  const3d2aac28<>+0(SB), Y7, Y6
-	VFMADD213PS  const3e2aaa45<>+0(SB), Y7, Y6
-	VFMADD213PS  const3efffffe<>+0(SB), Y7, Y6
-	VMULPS       Y7, Y7, Y8
-	VFMADD213PS  Y7, Y8, Y6
-	VADDPS       const3f800000<>+0(SB), Y6, Y6
+	VMOVUPS      const35adc23e<>+0(SB), Y4
+	VFMADD213PS  constb824ded1<>+0(SB), Y3, Y4
+	VFMADD213PS  const3a0dc3db<>+0(SB), Y3, Y4
+	VFMADD213PS  constbb939da5<>+0(SB), Y3, Y4
+	VFMADD213PS  const3cd2c648<>+0(SB), Y3, Y4
+	VFMADD213PS  constbddf18a8<>+0(SB), Y3, Y4
+	VFMADD213PS  constbf220972<>+0(SB), Y3, Y4
+	VFMADD213PS  constbf909797<>+0(SB), Y3, Y4
+	VFMADD213PS  const3940bc03<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, Y3
+	VMOVUPS      const3fb8aa3b<>+0(SB), Y5
+	VFMADD213PS  const4b400000<>+0(SB), Y5, Y3
+	VSUBPS       const4b400000<>+0(SB), Y3, Y5
+	VMOVUPS      Y4, Y6
+	VFNMADD231PS const3f318000<>+0(SB), Y5, Y6
+	VFNMADD231PS constb95e8083<>+0(SB), Y5, Y6
+	VMOVUPS      const3ab56192<>+0(SB), Y5
+	VFMADD213PS  const3c091f61<>+0(SB), Y6, Y5
+	VFMADD213PS  const3d2aac28<>+0(SB), Y6, Y5
+	VFMADD213PS  const3e2aaa45<>+0(SB), Y6, Y5
+	VFMADD213PS  const3efffffe<>+0(SB), Y6, Y5
+	VMULPS       Y6, Y6, Y7
+	VFMADD213PS  Y6, Y7, Y5
+	VADDPS       const3f800000<>+0(SB), Y5, Y5
 	VPSLLD       $0x17, Y3, Y3
-	VPADDD       Y3, Y6, Y6
-	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y5, Y3
-	VANDPS       Y3, Y6, Y3
-	VADDPS       const7f800000<>+0(SB), Y5, Y6
-	VCMPPS       $0x16, const42b17217<>+0(SB), Y5, Y5
-	VBLENDVPS    Y5, Y6, Y3, Y3
-	VMOVUPS      const3f800000<>+0(SB), Y5
-	VSUBPS       Y3, Y5, Y3
+	VPADDD       Y3, Y5, Y5
+	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y4, Y3
+	VANDPS       Y3, Y5, Y3
+	VADDPS       const7f800000<>+0(SB), Y4, Y5
+	VCMPPS       $0x16, const42b17217<>+0(SB), Y4, Y4
+	VBLENDVPS    Y4, Y5, Y3, Y3
+	VCMPPS       $0x1a, const40a00000<>+0(SB), Y2, Y4
+	VANDPS       Y4, Y3, Y3
+	VMOVUPS      const3f800000<>+0(SB), Y4
+	VSUBPS       Y3, Y4, Y3
+	VMULPS       Y1, Y1, Y4
+	VMOVUPS      constba2a5513<>+0(SB), Y5
+	VFMADD213PS  const3ba67a88<>+0(SB), Y4, Y5
+	VFMADD213PS  constbcdbb3ee<>+0(SB), Y4, Y5
+	VFMADD213PS  const3de713f9<>+0(SB), Y4, Y5
+	VFMADD213PS  constbec09398<>+0(SB), Y4, Y5
+	VFMADD213PS  const3e0375d4<>+0(SB), Y4, Y5
+	VFMADD213PS  Y1, Y1, Y5
 	VANDPS       const80000000<>+0(SB), Y1, Y1
 	VORPS        Y1, Y3, Y1
 	VCMPPS       $0x11, const3f500000<>+0(SB), Y2, Y2
-	VBLENDVPS    Y2, Y4, Y1, Y1
+	VBLENDVPS    Y2, Y5, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (AX)(BX*1)
 
 end3:
@@ -339,6 +347,116 @@ DATA const7fffffff<>+20(SB)/4, $0x7fffffff
 DATA const7fffffff<>+24(SB)/4, $0x7fffffff
 DATA const7fffffff<>+28(SB)/4, $0x7fffffff
 GLOBL const7fffffff<>(SB), RODATA|NOPTR, $32
+
+DATA const40a00000<>+0(SB)/4, $0x40a00000
+DATA const40a00000<>+4(SB)/4, $0x40a00000
+DATA const40a00000<>+8(SB)/4, $0x40a00000
+DATA const40a00000<>+12(SB)/4, $0x40a00000
+DATA const40a00000<>+16(SB)/4, $0x40a00000
+DATA const40a00000<>+20(SB)/4, $0x40a00000
+DATA const40a00000<>+24(SB)/4, $0x40a00000
+DATA const40a00000<>+28(SB)/4, $0x40a00000
+GLOBL const40a00000<>(SB), RODATA|NOPTR, $32
+
+DATA const35adc23e<>+0(SB)/4, $0x35adc23e
+DATA const35adc23e<>+4(SB)/4, $0x35adc23e
+DATA const35adc23e<>+8(SB)/4, $0x35adc23e
+DATA const35adc23e<>+12(SB)/4, $0x35adc23e
+DATA const35adc23e<>+16(SB)/4, $0x35adc23e
+DATA const35adc23e<>+20(SB)/4, $0x35adc23e
+DATA const35adc23e<>+24(SB)/4, $0x35adc23e
+DATA const35adc23e<>+28(SB)/4, $0x35adc23e
+GLOBL const35adc23e<>(SB), RODATA|NOPTR, $32
+
+DATA constb824ded1<>+0(SB)/4, $0xb824ded1
+DATA constb824ded1<>+4(SB)/4, $0xb824ded1
+DATA constb824ded1<>+8(SB)/4, $0xb824ded1
+DATA constb824ded1<>+12(SB)/4, $0xb824ded1
+DATA constb824ded1<>+16(SB)/4, $0xb824ded1
+DATA constb824ded1<>+20(SB)/4, $0xb824ded1
+DATA constb824ded1<>+24(SB)/4, $0xb824ded1
+DATA constb824ded1<>+28(SB)/4, $0xb824ded1
+GLOBL constb824ded1<>(SB), RODATA|NOPTR, $32
+
+DATA const3a0dc3db<>+0(SB)/4, $0x3a0dc3db
+DATA const3a0dc3db<>+4(SB)/4, $0x3a0dc3db
+DATA const3a0dc3db<>+8(SB)/4, $0x3a0dc3db
+DATA const3a0dc3db<>+12(SB)/4, $0x3a0dc3db
+DATA const3a0dc3db<>+16(SB)/4, $0x3a0dc3db
+DATA const3a0dc3db<>+20(SB)/4, $0x3a0dc3db
+DATA const3a0dc3db<>+24(SB)/4, $0x3a0dc3db
+DATA const3a0dc3db<>+28(SB)/4, $0x3a0dc3db
+GLOBL const3a0dc3db<>(SB), RODATA|NOPTR, $32
+
+DATA constbb939da5<>+0(SB)/4, $0xbb939da5
+DATA constbb939da5<>+4(SB)/4, $0xbb939da5
+DATA constbb939da5<>+8(SB)/4, $0xbb939da5
+DATA constbb939da5<>+12(SB)/4, $0xbb939da5
+DATA constbb939da5<>+16(SB)/4, $0xbb939da5
+DATA constbb939da5<>+20(SB)/4, $0xbb939da5
+DATA constbb939da5<>+24(SB)/4, $0xbb939da5
+DATA constbb939da5<>+28(SB)/4, $0xbb939da5
+GLOBL constbb939da5<>(SB), RODATA|NOPTR, $32
+
+DATA const3cd2c648<>+0(SB)/4, $0x3cd2c648
+DATA const3cd2c648<>+4(SB)/4, $0x3cd2c648
+DATA const3cd2c648<>+8(SB)/4, $0x3cd2c648
+DATA const3cd2c648<>+12(SB)/4, $0x3cd2c648
+DATA const3cd2c648<>+16(SB)/4, $0x3cd2c648
+DATA const3cd2c648<>+20(SB)/4, $0x3cd2c648
+DATA const3cd2c648<>+24(SB)/4, $0x3cd2c648
+DATA const3cd2c648<>+28(SB)/4, $0x3cd2c648
+GLOBL const3cd2c648<>(SB), RODATA|NOPTR, $32
+
+DATA constbddf18a8<>+0(SB)/4, $0xbddf18a8
+DATA constbddf18a8<>+4(SB)/4, $0xbddf18a8
+DATA constbddf18a8<>+8(SB)/4, $0xbddf18a8
+DATA constbddf18a8<>+12(SB)/4, $0xbddf18a8
+DATA constbddf18a8<>+16(SB)/4, $0xbddf18a8
+DATA constbddf18a8<>+20(SB)/4, $0xbddf18a8
+DATA constbddf18a8<>+24(SB)/4, $0xbddf18a8
+DATA constbddf18a8<>+28(SB)/4, $0xbddf18a8
+GLOBL constbddf18a8<>(SB), RODATA|NOPTR, $32
+
+DATA constbf220972<>+0(SB)/4, $0xbf220972
+DATA constbf220972<>+4(SB)/4, $0xbf220972
+DATA constbf220972<>+8(SB)/4, $0xbf220972
+DATA constbf220972<>+12(SB)/4, $0xbf220972
+DATA constbf220972<>+16(SB)/4, $0xbf220972
+DATA constbf220972<>+20(SB)/4, $0xbf220972
+DATA constbf220972<>+24(SB)/4, $0xbf220972
+DATA constbf220972<>+28(SB)/4, $0xbf220972
+GLOBL constbf220972<>(SB), RODATA|NOPTR, $32
+
+DATA constbf909797<>+0(SB)/4, $0xbf909797
+DATA constbf909797<>+4(SB)/4, $0xbf909797
+DATA constbf909797<>+8(SB)/4, $0xbf909797
+DATA constbf909797<>+12(SB)/4, $0xbf909797
+DATA constbf909797<>+16(SB)/4, $0xbf909797
+DATA constbf909797<>+20(SB)/4, $0xbf909797
+DATA constbf909797<>+24(SB)/4, $0xbf909797
+DATA constbf909797<>+28(SB)/4, $0xbf909797
+GLOBL constbf909797<>(SB), RODATA|NOPTR, $32
+
+DATA const3940bc03<>+0(SB)/4, $0x3940bc03
+DATA const3940bc03<>+4(SB)/4, $0x3940bc03
+DATA const3940bc03<>+8(SB)/4, $0x3940bc03
+DATA const3940bc03<>+12(SB)/4, $0x3940bc03
+DATA const3940bc03<>+16(SB)/4, $0x3940bc03
+DATA const3940bc03<>+20(SB)/4, $0x3940bc03
+DATA const3940bc03<>+24(SB)/4, $0x3940bc03
+DATA const3940bc03<>+28(SB)/4, $0x3940bc03
+GLOBL const3940bc03<>(SB), RODATA|NOPTR, $32
+
+DATA const3f500000<>+0(SB)/4, $0x3f500000
+DATA const3f500000<>+4(SB)/4, $0x3f500000
+DATA const3f500000<>+8(SB)/4, $0x3f500000
+DATA const3f500000<>+12(SB)/4, $0x3f500000
+DATA const3f500000<>+16(SB)/4, $0x3f500000
+DATA const3f500000<>+20(SB)/4, $0x3f500000
+DATA const3f500000<>+24(SB)/4, $0x3f500000
+DATA const3f500000<>+28(SB)/4, $0x3f500000
+GLOBL const3f500000<>(SB), RODATA|NOPTR, $32
 
 DATA constba2a5513<>+0(SB)/4, $0xba2a5513
 DATA constba2a5513<>+4(SB)/4, $0xba2a5513
@@ -399,96 +517,6 @@ DATA const3e0375d4<>+20(SB)/4, $0x3e0375d4
 DATA const3e0375d4<>+24(SB)/4, $0x3e0375d4
 DATA const3e0375d4<>+28(SB)/4, $0x3e0375d4
 GLOBL const3e0375d4<>(SB), RODATA|NOPTR, $32
-
-DATA const40800000<>+0(SB)/4, $0x40800000
-DATA const40800000<>+4(SB)/4, $0x40800000
-DATA const40800000<>+8(SB)/4, $0x40800000
-DATA const40800000<>+12(SB)/4, $0x40800000
-DATA const40800000<>+16(SB)/4, $0x40800000
-DATA const40800000<>+20(SB)/4, $0x40800000
-DATA const40800000<>+24(SB)/4, $0x40800000
-DATA const40800000<>+28(SB)/4, $0x40800000
-GLOBL const40800000<>(SB), RODATA|NOPTR, $32
-
-DATA const39588906<>+0(SB)/4, $0x39588906
-DATA const39588906<>+4(SB)/4, $0x39588906
-DATA const39588906<>+8(SB)/4, $0x39588906
-DATA const39588906<>+12(SB)/4, $0x39588906
-DATA const39588906<>+16(SB)/4, $0x39588906
-DATA const39588906<>+20(SB)/4, $0x39588906
-DATA const39588906<>+24(SB)/4, $0x39588906
-DATA const39588906<>+28(SB)/4, $0x39588906
-GLOBL const39588906<>(SB), RODATA|NOPTR, $32
-
-DATA constbb4e1875<>+0(SB)/4, $0xbb4e1875
-DATA constbb4e1875<>+4(SB)/4, $0xbb4e1875
-DATA constbb4e1875<>+8(SB)/4, $0xbb4e1875
-DATA constbb4e1875<>+12(SB)/4, $0xbb4e1875
-DATA constbb4e1875<>+16(SB)/4, $0xbb4e1875
-DATA constbb4e1875<>+20(SB)/4, $0xbb4e1875
-DATA constbb4e1875<>+24(SB)/4, $0xbb4e1875
-DATA constbb4e1875<>+28(SB)/4, $0xbb4e1875
-GLOBL constbb4e1875<>(SB), RODATA|NOPTR, $32
-
-DATA const3cb95374<>+0(SB)/4, $0x3cb95374
-DATA const3cb95374<>+4(SB)/4, $0x3cb95374
-DATA const3cb95374<>+8(SB)/4, $0x3cb95374
-DATA const3cb95374<>+12(SB)/4, $0x3cb95374
-DATA const3cb95374<>+16(SB)/4, $0x3cb95374
-DATA const3cb95374<>+20(SB)/4, $0x3cb95374
-DATA const3cb95374<>+24(SB)/4, $0x3cb95374
-DATA const3cb95374<>+28(SB)/4, $0x3cb95374
-GLOBL const3cb95374<>(SB), RODATA|NOPTR, $32
-
-DATA constbdd67e77<>+0(SB)/4, $0xbdd67e77
-DATA constbdd67e77<>+4(SB)/4, $0xbdd67e77
-DATA constbdd67e77<>+8(SB)/4, $0xbdd67e77
-DATA constbdd67e77<>+12(SB)/4, $0xbdd67e77
-DATA constbdd67e77<>+16(SB)/4, $0xbdd67e77
-DATA constbdd67e77<>+20(SB)/4, $0xbdd67e77
-DATA constbdd67e77<>+24(SB)/4, $0xbdd67e77
-DATA constbdd67e77<>+28(SB)/4, $0xbdd67e77
-GLOBL constbdd67e77<>(SB), RODATA|NOPTR, $32
-
-DATA constbf22e405<>+0(SB)/4, $0xbf22e405
-DATA constbf22e405<>+4(SB)/4, $0xbf22e405
-DATA constbf22e405<>+8(SB)/4, $0xbf22e405
-DATA constbf22e405<>+12(SB)/4, $0xbf22e405
-DATA constbf22e405<>+16(SB)/4, $0xbf22e405
-DATA constbf22e405<>+20(SB)/4, $0xbf22e405
-DATA constbf22e405<>+24(SB)/4, $0xbf22e405
-DATA constbf22e405<>+28(SB)/4, $0xbf22e405
-GLOBL constbf22e405<>(SB), RODATA|NOPTR, $32
-
-DATA constbf906889<>+0(SB)/4, $0xbf906889
-DATA constbf906889<>+4(SB)/4, $0xbf906889
-DATA constbf906889<>+8(SB)/4, $0xbf906889
-DATA constbf906889<>+12(SB)/4, $0xbf906889
-DATA constbf906889<>+16(SB)/4, $0xbf906889
-DATA constbf906889<>+20(SB)/4, $0xbf906889
-DATA constbf906889<>+24(SB)/4, $0xbf906889
-DATA constbf906889<>+28(SB)/4, $0xbf906889
-GLOBL constbf906889<>(SB), RODATA|NOPTR, $32
-
-DATA constb89ca7f3<>+0(SB)/4, $0xb89ca7f3
-DATA constb89ca7f3<>+4(SB)/4, $0xb89ca7f3
-DATA constb89ca7f3<>+8(SB)/4, $0xb89ca7f3
-DATA constb89ca7f3<>+12(SB)/4, $0xb89ca7f3
-DATA constb89ca7f3<>+16(SB)/4, $0xb89ca7f3
-DATA constb89ca7f3<>+20(SB)/4, $0xb89ca7f3
-DATA constb89ca7f3<>+24(SB)/4, $0xb89ca7f3
-DATA constb89ca7f3<>+28(SB)/4, $0xb89ca7f3
-GLOBL constb89ca7f3<>(SB), RODATA|NOPTR, $32
-
-DATA const3f500000<>+0(SB)/4, $0x3f500000
-DATA const3f500000<>+4(SB)/4, $0x3f500000
-DATA const3f500000<>+8(SB)/4, $0x3f500000
-DATA const3f500000<>+12(SB)/4, $0x3f500000
-DATA const3f500000<>+16(SB)/4, $0x3f500000
-DATA const3f500000<>+20(SB)/4, $0x3f500000
-DATA const3f500000<>+24(SB)/4, $0x3f500000
-DATA const3f500000<>+28(SB)/4, $0x3f500000
-GLOBL const3f500000<>(SB), RODATA|NOPTR, $32
 
 DATA const80000000<>+0(SB)/4, $0x80000000
 DATA const80000000<>+4(SB)/4, $0x80000000
@@ -859,53 +887,57 @@ loop1:
 	VMULPS       const3f000000<>+0(SB), Y0, Y1
 	VMULPS       const3f3504f3<>+0(SB), Y0, Y0
 	VANDPS       const7fffffff<>+0(SB), Y0, Y2
-	VMULPS       Y0, Y0, Y3
-	VMOVUPS      constba2a5513<>+0(SB), Y4
-	VFMADD213PS  const3ba67a88<>+0(SB), Y3, Y4
-	VFMADD213PS  constbcdbb3ee<>+0(SB), Y3, Y4
-	VFMADD213PS  const3de713f9<>+0(SB), Y3, Y4
-	VFMADD213PS  constbec09398<>+0(SB), Y3, Y4
-	VFMADD213PS  const3e0375d4<>+0(SB), Y3, Y4
-	VFMADD213PS  Y0, Y0, Y4
-	VMOVUPS      const40800000<>+0(SB), Y3
+	VMOVUPS      const40a00000<>+0(SB), Y3
 	VMINPS       Y2, Y3, Y3
-	VMOVUPS      const39588906<>+0(SB), Y5
-	VFMADD213PS  constbb4e1875<>+0(SB), Y3, Y5
-	VFMADD213PS  const3cb95374<>+0(SB), Y3, Y5
-	VFMADD213PS  constbdd67e77<>+0(SB), Y3, Y5
-	VFMADD213PS  constbf22e405<>+0(SB), Y3, Y5
-	VFMADD213PS  constbf906889<>+0(SB), Y3, Y5
-	VFMADD213PS  constb89ca7f3<>+0(SB), Y3, Y5
-	VMOVUPS      Y5, Y3
-	VMOVUPS      const3fb8aa3b<>+0(SB), Y6
-	VFMADD213PS  const4b400000<>+0(SB), Y6, Y3
-	VSUBPS       const4b400000<>+0(SB), Y3, Y6
-	VMOVUPS      Y5, Y7
-	VFNMADD231PS const3f318000<>+0(SB), Y6, Y7
-	VFNMADD231PS constb95e8083<>+0(SB), Y6, Y7
-	VMOVUPS      const3ab56192<>+0(SB), Y6
-	VFMADD213PS  const3c091f61<>+0(SB), Y7, Y6
-	VFMADD213PS  const3d2aac28<>+0(SB), Y7, Y6
-	VFMADD213PS  const3e2aaa45<>+0(SB), Y7, Y6
-	VFMADD213PS  const3efffffe<>+0(SB), Y7, Y6
-	VMULPS       Y7, Y7, Y8
-	VFMADD213PS  Y7, Y8, Y6
-	VADDPS       const3f800000<>+0(SB), Y6, Y6
+	VMOVUPS      const35adc23e<>+0(SB), Y4
+	VFMADD213PS  constb824ded1<>+0(SB), Y3, Y4
+	VFMADD213PS  const3a0dc3db<>+0(SB), Y3, Y4
+	VFMADD213PS  constbb939da5<>+0(SB), Y3, Y4
+	VFMADD213PS  const3cd2c648<>+0(SB), Y3, Y4
+	VFMADD213PS  constbddf18a8<>+0(SB), Y3, Y4
+	VFMADD213PS  constbf220972<>+0(SB), Y3, Y4
+	VFMADD213PS  constbf909797<>+0(SB), Y3, Y4
+	VFMADD213PS  const3940bc03<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, Y3
+	VMOVUPS      const3fb8aa3b<>+0(SB), Y5
+	VFMADD213PS  const4b400000<>+0(SB), Y5, Y3
+	VSUBPS       const4b400000<>+0(SB), Y3, Y5
+	VMOVUPS      Y4, Y6
+	VFNMADD231PS const3f318000<>+0(SB), Y5, Y6
+	VFNMADD231PS constb95e8083<>+0(SB), Y5, Y6
+	VMOVUPS      const3ab56192<>+0(SB), Y5
+	VFMADD213PS  const3c091f61<>+0(SB), Y6, Y5
+	VFMADD213PS  const3d2aac28<>+0(SB), Y6, Y5
+	VFMADD213PS  const3e2aaa45<>+0(SB), Y6, Y5
+	VFMADD213PS  const3efffffe<>+0(SB), Y6, Y5
+	VMULPS       Y6, Y6, Y7
+	VFMADD213PS  Y6, Y7, Y5
+	VADDPS       const3f800000<>+0(SB), Y5, Y5
 	VPSLLD       $0x17, Y3, Y3
-	VPADDD       Y3, Y6, Y6
-	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y5, Y3
-	VANDPS       Y3, Y6, Y3
-	VADDPS       const7f800000<>+0(SB), Y5, Y6
-	VCMPPS       $0x16, const42b17217<>+0(SB), Y5, Y5
-	VBLENDVPS    Y5, Y6, Y3, Y3
-	VMOVUPS      const3f800000<>+0(SB), Y5
-	VSUBPS       Y3, Y5, Y3
-	VANDPS       const80000000<>+0(SB), Y0, Y0
-	VORPS        Y0, Y3, Y0
+	VPADDD       Y3, Y5, Y5
+	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y4, Y3
+	VANDPS       Y3, Y5, Y3
+	VADDPS       const7f800000<>+0(SB), Y4, Y5
+	VCMPPS       $0x16, const42b17217<>+0(SB), Y4, Y4
+	VBLENDVPS    Y4, Y5, Y3, Y3
+	VCMPPS       $0x1a, const40a00000<>+0(SB), Y2, Y4
+	VANDPS       Y4, Y3, Y3
+	VMOVUPS      const40000000<>+0(SB), Y4
+	VSUBPS       Y3, Y4, Y4
+	VCMPPS       $0x11, const00000000<>+0(SB), Y0, Y5
+	VBLENDVPS    Y5, Y3, Y4, Y4
+	VMULPS       Y0, Y0, Y3
+	VMOVUPS      constba2a5513<>+0(SB), Y5
+	VFMADD213PS  const3ba67a88<>+0(SB), Y3, Y5
+	VFMADD213PS  constbcdbb3ee<>+0(SB), Y3, Y5
+	VFMADD213PS  const3de713f9<>+0(SB), Y3, Y5
+	VFMADD213PS  constbec09398<>+0(SB), Y3, Y5
+	VFMADD213PS  const3e0375d4<>+0(SB), Y3, Y5
+	VFMADD213PS  Y0, Y0, Y5
+	VADDPS       const3f800000<>+0(SB), Y5, Y0
 	VCMPPS       $0x11, const3f500000<>+0(SB), Y2, Y2
-	VBLENDVPS    Y2, Y4, Y0, Y0
-	VADDPS       const3f800000<>+0(SB), Y0, Y0
-	VMULPS       Y0, Y1, Y0
+	VBLENDVPS    Y2, Y0, Y4, Y4
+	VMULPS       Y4, Y1, Y0
 	VMOVUPS      Y0, (AX)(BX*1)
 	ADDQ         $0x00000020, BX
 	SUBQ         $0x00000008, DX
@@ -921,53 +953,57 @@ done2:
 	VMULPS       const3f000000<>+0(SB), Y1, Y2
 	VMULPS       const3f3504f3<>+0(SB), Y1, Y1
 	VANDPS       const7fffffff<>+0(SB), Y1, Y3
-	VMULPS       Y1, Y1, Y4
-	VMOVUPS      constba2a5513<>+0(SB), Y5
-	VFMADD213PS  const3ba67a88<>+0(SB), Y4, Y5
-	VFMADD213PS  constbcdbb3ee<>+0(SB), Y4, Y5
-	VFMADD213PS  const3de713f9<>+0(SB), Y4, Y5
-	VFMADD213PS  constbec09398<>+0(SB), Y4, Y5
-	VFMADD213PS  const3e0375d4<>+0(SB), Y4, Y5
-	VFMADD213PS  Y1, Y1, Y5
-	VMOVUPS      const40800000<>+0(SB), Y4
+	VMOVUPS      const40a00000<>+0(SB), Y4
 	VMINPS       Y3, Y4, Y4
-	VMOVUPS      const39588906<>+0(SB), Y6
-	VFMADD213PS  constbb4e1875<>+0(SB), Y4, Y6
-	VFMADD213PS  const3cb95374<>+0(SB), Y4, Y6
-	VFMADD213PS  constbdd67e77<>+0(SB), Y4, Y6
-	VFMADD213PS  constbf22e405<>+0(SB), Y4, Y6
-	VFMADD213PS  constbf906889<>+0(SB), Y4, Y6
-	VFMADD213PS  constb89ca7f3<>+0(SB), Y4, Y6
-	VMOVUPS      Y6, Y4
-	VMOVUPS      const3fb8aa3b<>+0(SB), Y7
-	VFMADD213PS  const4b400000<>+0(SB), Y7, Y4
-	VSUBPS       const4b400000<>+0(SB), Y4, Y7
-	VMOVUPS      Y6, Y8
-	VFNMADD231PS const3f318000<>+0(SB), Y7, Y8
-	VFNMADD231PS constb95e8083<>+0(SB), Y7, Y8
-	VMOVUPS      const3ab56192<>+0(SB), Y7
-	VFMADD213PS  const3c091f61<>+0(SB), Y8, Y7
-	VFMADD213PS  const3d2aac28<>+0(SB), Y8, Y7
-	VFMADD213PS  const3e2aaa45<>+0(SB), Y8, Y7
-	VFMADD213PS  const3efffffe<>+0(SB), Y8, Y7
-	VMULPS       Y8, Y8, Y9
-	VFMADD213PS  Y8, Y9, Y7
-	VADDPS       const3f800000<>+0(SB), Y7, Y7
+	VMOVUPS      const35adc23e<>+0(SB), Y5
+	VFMADD213PS  constb824ded1<>+0(SB), Y4, Y5
+	VFMADD213PS  const3a0dc3db<>+0(SB), Y4, Y5
+	VFMADD213PS  constbb939da5<>+0(SB), Y4, Y5
+	VFMADD213PS  const3cd2c648<>+0(SB), Y4, Y5
+	VFMADD213PS  constbddf18a8<>+0(SB), Y4, Y5
+	VFMADD213PS  constbf220972<>+0(SB), Y4, Y5
+	VFMADD213PS  constbf909797<>+0(SB), Y4, Y5
+	VFMADD213PS  const3940bc03<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, Y4
+	VMOVUPS      const3fb8aa3b<>+0(SB), Y6
+	VFMADD213PS  const4b400000<>+0(SB), Y6, Y4
+	VSUBPS       const4b400000<>+0(SB), Y4, Y6
+	VMOVUPS      Y5, Y7
+	VFNMADD231PS const3f318000<>+0(SB), Y6, Y7
+	VFNMADD231PS constb95e8083<>+0(SB), Y6, Y7
+	VMOVUPS      const3ab56192<>+0(SB), Y6
+	VFMADD213PS  const3c091f61<>+0(SB), Y7, Y6
+	VFMADD213PS  const3d2aac28<>+0(SB), Y7, Y6
+	VFMADD213PS  const3e2aaa45<>+0(SB), Y7, Y6
+	VFMADD213PS  const3efffffe<>+0(SB), Y7, Y6
+	VMULPS       Y7, Y7, Y8
+	VFMADD213PS  Y7, Y8, Y6
+	VADDPS       const3f800000<>+0(SB), Y6, Y6
 	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y7, Y7
-	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y6, Y4
-	VANDPS       Y4, Y7, Y4
-	VADDPS       const7f800000<>+0(SB), Y6, Y7
-	VCMPPS       $0x16, const42b17217<>+0(SB), Y6, Y6
-	VBLENDVPS    Y6, Y7, Y4, Y4
-	VMOVUPS      const3f800000<>+0(SB), Y6
-	VSUBPS       Y4, Y6, Y4
-	VANDPS       const80000000<>+0(SB), Y1, Y1
-	VORPS        Y1, Y4, Y1
+	VPADDD       Y4, Y6, Y6
+	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y5, Y4
+	VANDPS       Y4, Y6, Y4
+	VADDPS       const7f800000<>+0(SB), Y5, Y6
+	VCMPPS       $0x16, const42b17217<>+0(SB), Y5, Y5
+	VBLENDVPS    Y5, Y6, Y4, Y4
+	VCMPPS       $0x1a, const40a00000<>+0(SB), Y3, Y5
+	VANDPS       Y5, Y4, Y4
+	VMOVUPS      const40000000<>+0(SB), Y5
+	VSUBPS       Y4, Y5, Y5
+	VCMPPS       $0x11, const00000000<>+0(SB), Y1, Y6
+	VBLENDVPS    Y6, Y4, Y5, Y5
+	VMULPS       Y1, Y1, Y4
+	VMOVUPS      constba2a5513<>+0(SB), Y6
+	VFMADD213PS  const3ba67a88<>+0(SB), Y4, Y6
+	VFMADD213PS  constbcdbb3ee<>+0(SB), Y4, Y6
+	VFMADD213PS  const3de713f9<>+0(SB), Y4, Y6
+	VFMADD213PS  constbec09398<>+0(SB), Y4, Y6
+	VFMADD213PS  const3e0375d4<>+0(SB), Y4, Y6
+	VFMADD213PS  Y1, Y1, Y6
+	VADDPS       const3f800000<>+0(SB), Y6, Y1
 	VCMPPS       $0x11, const3f500000<>+0(SB), Y3, Y3
-	VBLENDVPS    Y3, Y5, Y1, Y1
-	VADDPS       const3f800000<>+0(SB), Y1, Y1
-	VMULPS       Y1, Y2, Y1
+	VBLENDVPS    Y3, Y1, Y5, Y5
+	VMULPS       Y5, Y2, Y1
 	VMASKMOVPS   Y1, Y0, (AX)(BX*1)
 
 end3:
@@ -993,6 +1029,16 @@ DATA const3f3504f3<>+20(SB)/4, $0x3f3504f3
 DATA const3f3504f3<>+24(SB)/4, $0x3f3504f3
 DATA const3f3504f3<>+28(SB)/4, $0x3f3504f3
 GLOBL const3f3504f3<>(SB), RODATA|NOPTR, $32
+
+DATA const00000000<>+0(SB)/4, $0x00000000
+DATA const00000000<>+4(SB)/4, $0x00000000
+DATA const00000000<>+8(SB)/4, $0x00000000
+DATA const00000000<>+12(SB)/4, $0x00000000
+DATA const00000000<>+16(SB)/4, $0x00000000
+DATA const00000000<>+20(SB)/4, $0x00000000
+DATA const00000000<>+24(SB)/4, $0x00000000
+DATA const00000000<>+28(SB)/4, $0x00000000
+GLOBL const00000000<>(SB), RODATA|NOPTR, $32
 
 // func geluTanhAVX2(y *float32, x *float32, n int)
 // Requires: AVX, AVX2, FMA3
@@ -1330,53 +1376,57 @@ loop1:
 	VMULPS       const3ecc422a<>+0(SB), Y2, Y1
 	VMULPS       const3f3504f3<>+0(SB), Y0, Y2
 	VANDPS       const7fffffff<>+0(SB), Y2, Y3
-	VMULPS       Y2, Y2, Y4
-	VMOVUPS      constba2a5513<>+0(SB), Y5
-	VFMADD213PS  const3ba67a88<>+0(SB), Y4, Y5
-	VFMADD213PS  constbcdbb3ee<>+0(SB), Y4, Y5
-	VFMADD213PS  const3de713f9<>+0(SB), Y4, Y5
-	VFMADD213PS  constbec09398<>+0(SB), Y4, Y5
-	VFMADD213PS  const3e0375d4<>+0(SB), Y4, Y5
-	VFMADD213PS  Y2, Y2, Y5
-	VMOVUPS      const40800000<>+0(SB), Y4
+	VMOVUPS      const40a00000<>+0(SB), Y4
 	VMINPS       Y3, Y4, Y4
-	VMOVUPS      const39588906<>+0(SB), Y6
-	VFMADD213PS  constbb4e1875<>+0(SB), Y4, Y6
-	VFMADD213PS  const3cb95374<>+0(SB), Y4, Y6
-	VFMADD213PS  constbdd67e77<>+0(SB), Y4, Y6
-	VFMADD213PS  constbf22e405<>+0(SB), Y4, Y6
-	VFMADD213PS  constbf906889<>+0(SB), Y4, Y6
-	VFMADD213PS  constb89ca7f3<>+0(SB), Y4, Y6
-	VMOVUPS      Y6, Y4
-	VMOVUPS      const3fb8aa3b<>+0(SB), Y7
-	VFMADD213PS  const4b400000<>+0(SB), Y7, Y4
-	VSUBPS       const4b400000<>+0(SB), Y4, Y7
-	VMOVUPS      Y6, Y8
-	VFNMADD231PS const3f318000<>+0(SB), Y7, Y8
-	VFNMADD231PS constb95e8083<>+0(SB), Y7, Y8
-	VMOVUPS      const3ab56192<>+0(SB), Y7
-	VFMADD213PS  const3c091f61<>+0(SB), Y8, Y7
-	VFMADD213PS  const3d2aac28<>+0(SB), Y8, Y7
-	VFMADD213PS  const3e2aaa45<>+0(SB), Y8, Y7
-	VFMADD213PS  const3efffffe<>+0(SB), Y8, Y7
-	VMULPS       Y8, Y8, Y9
-	VFMADD213PS  Y8, Y9, Y7
-	VADDPS       const3f800000<>+0(SB), Y7, Y7
+	VMOVUPS      const35adc23e<>+0(SB), Y5
+	VFMADD213PS  constb824ded1<>+0(SB), Y4, Y5
+	VFMADD213PS  const3a0dc3db<>+0(SB), Y4, Y5
+	VFMADD213PS  constbb939da5<>+0(SB), Y4, Y5
+	VFMADD213PS  const3cd2c648<>+0(SB), Y4, Y5
+	VFMADD213PS  constbddf18a8<>+0(SB), Y4, Y5
+	VFMADD213PS  constbf220972<>+0(SB), Y4, Y5
+	VFMADD213PS  constbf909797<>+0(SB), Y4, Y5
+	VFMADD213PS  const3940bc03<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, Y4
+	VMOVUPS      const3fb8aa3b<>+0(SB), Y6
+	VFMADD213PS  const4b400000<>+0(SB), Y6, Y4
+	VSUBPS       const4b400000<>+0(SB), Y4, Y6
+	VMOVUPS      Y5, Y7
+	VFNMADD231PS const3f318000<>+0(SB), Y6, Y7
+	VFNMADD231PS constb95e8083<>+0(SB), Y6, Y7
+	VMOVUPS      const3ab56192<>+0(SB), Y6
+	VFMADD213PS  const3c091f61<>+0(SB), Y7, Y6
+	VFMADD213PS  const3d2aac28<>+0(SB), Y7, Y6
+	VFMADD213PS  const3e2aaa45<>+0(SB), Y7, Y6
+	VFMADD213PS  const3efffffe<>+0(SB), Y7, Y6
+	VMULPS       Y7, Y7, Y8
+	VFMADD213PS  Y7, Y8, Y6
+	VADDPS       const3f800000<>+0(SB), Y6, Y6
 	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y7, Y7
-	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y6, Y4
-	VANDPS       Y4, Y7, Y4
-	VADDPS       const7f800000<>+0(SB), Y6, Y7
-	VCMPPS       $0x16, const42b17217<>+0(SB), Y6, Y6
-	VBLENDVPS    Y6, Y7, Y4, Y4
-	VMOVUPS      const3f800000<>+0(SB), Y6
-	VSUBPS       Y4, Y6, Y4
-	VANDPS       const80000000<>+0(SB), Y2, Y2
-	VORPS        Y2, Y4, Y2
+	VPADDD       Y4, Y6, Y6
+	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y5, Y4
+	VANDPS       Y4, Y6, Y4
+	VADDPS       const7f800000<>+0(SB), Y5, Y6
+	VCMPPS       $0x16, const42b17217<>+0(SB), Y5, Y5
+	VBLENDVPS    Y5, Y6, Y4, Y4
+	VCMPPS       $0x1a, const40a00000<>+0(SB), Y3, Y5
+	VANDPS       Y5, Y4, Y4
+	VMOVUPS      const40000000<>+0(SB), Y5
+	VSUBPS       Y4, Y5, Y5
+	VCMPPS       $0x11, const00000000<>+0(SB), Y2, Y6
+	VBLENDVPS    Y6, Y4, Y5, Y5
+	VMULPS       Y2, Y2, Y4
+	VMOVUPS      constba2a5513<>+0(SB), Y6
+	VFMADD213PS  const3ba67a88<>+0(SB), Y4, Y6
+	VFMADD213PS  constbcdbb3ee<>+0(SB), Y4, Y6
+	VFMADD213PS  const3de713f9<>+0(SB), Y4, Y6
+	VFMADD213PS  constbec09398<>+0(SB), Y4, Y6
+	VFMADD213PS  const3e0375d4<>+0(SB), Y4, Y6
+	VFMADD213PS  Y2, Y2, Y6
+	VADDPS       const3f800000<>+0(SB), Y6, Y2
 	VCMPPS       $0x11, const3f500000<>+0(SB), Y3, Y3
-	VBLENDVPS    Y3, Y5, Y2, Y2
-	VADDPS       const3f800000<>+0(SB), Y2, Y2
-	VMULPS       const3f000000<>+0(SB), Y2, Y2
+	VBLENDVPS    Y3, Y2, Y5, Y5
+	VMULPS       const3f000000<>+0(SB), Y5, Y2
 	VFMADD213PS  Y2, Y0, Y1
 	VMULPS       (CX)(SI*1), Y1, Y0
 	VMOVUPS      Y0, (AX)(SI*1)
@@ -1418,53 +1468,57 @@ done2:
 	VMULPS       const3ecc422a<>+0(SB), Y3, Y2
 	VMULPS       const3f3504f3<>+0(SB), Y1, Y3
 	VANDPS       const7fffffff<>+0(SB), Y3, Y4
-	VMULPS       Y3, Y3, Y5
-	VMOVUPS      constba2a5513<>+0(SB), Y6
-	VFMADD213PS  const3ba67a88<>+0(SB), Y5, Y6
-	VFMADD213PS  constbcdbb3ee<>+0(SB), Y5, Y6
-	VFMADD213PS  const3de713f9<>+0(SB), Y5, Y6
-	VFMADD213PS  constbec09398<>+0(SB), Y5, Y6
-	VFMADD213PS  const3e0375d4<>+0(SB), Y5, Y6
-	VFMADD213PS  Y3, Y3, Y6
-	VMOVUPS      const40800000<>+0(SB), Y5
+	VMOVUPS      const40a00000<>+0(SB), Y5
 	VMINPS       Y4, Y5, Y5
-	VMOVUPS      const39588906<>+0(SB), Y7
-	VFMADD213PS  constbb4e1875<>+0(SB), Y5, Y7
-	VFMADD213PS  const3cb95374<>+0(SB), Y5, Y7
-	VFMADD213PS  constbdd67e77<>+0(SB), Y5, Y7
-	VFMADD213PS  constbf22e405<>+0(SB), Y5, Y7
-	VFMADD213PS  constbf906889<>+0(SB), Y5, Y7
-	VFMADD213PS  constb89ca7f3<>+0(SB), Y5, Y7
-	VMOVUPS      Y7, Y5
-	VMOVUPS      const3fb8aa3b<>+0(SB), Y8
-	VFMADD213PS  const4b400000<>+0(SB), Y8, Y5
-	VSUBPS       const4b400000<>+0(SB), Y5, Y8
-	VMOVUPS      Y7, Y9
-	VFNMADD231PS const3f318000<>+0(SB), Y8, Y9
-	VFNMADD231PS constb95e8083<>+0(SB), Y8, Y9
-	VMOVUPS      const3ab56192<>+0(SB), Y8
-	VFMADD213PS  const3c091f61<>+0(SB), Y9, Y8
-	VFMADD213PS  const3d2aac28<>+0(SB), Y9, Y8
-	VFMADD213PS  const3e2aaa45<>+0(SB), Y9, Y8
-	VFMADD213PS  const3efffffe<>+0(SB), Y9, Y8
-	VMULPS       Y9, Y9, Y10
-	VFMADD213PS  Y9, Y10, Y8
-	VADDPS       const3f800000<>+0(SB), Y8, Y8
+	VMOVUPS      const35adc23e<>+0(SB), Y6
+	VFMADD213PS  constb824ded1<>+0(SB), Y5, Y6
+	VFMADD213PS  const3a0dc3db<>+0(SB), Y5, Y6
+	VFMADD213PS  constbb939da5<>+0(SB), Y5, Y6
+	VFMADD213PS  const3cd2c648<>+0(SB), Y5, Y6
+	VFMADD213PS  constbddf18a8<>+0(SB), Y5, Y6
+	VFMADD213PS  constbf220972<>+0(SB), Y5, Y6
+	VFMADD213PS  constbf909797<>+0(SB), Y5, Y6
+	VFMADD213PS  const3940bc03<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, Y5
+	VMOVUPS      const3fb8aa3b<>+0(SB), Y7
+	VFMADD213PS  const4b400000<>+0(SB), Y7, Y5
+	VSUBPS       const4b400000<>+0(SB), Y5, Y7
+	VMOVUPS      Y6, Y8
+	VFNMADD231PS const3f318000<>+0(SB), Y7, Y8
+	VFNMADD231PS constb95e8083<>+0(SB), Y7, Y8
+	VMOVUPS      const3ab56192<>+0(SB), Y7
+	VFMADD213PS  const3c091f61<>+0(SB), Y8, Y7
+	VFMADD213PS  const3d2aac28<>+0(SB), Y8, Y7
+	VFMADD213PS  const3e2aaa45<>+0(SB), Y8, Y7
+	VFMADD213PS  const3efffffe<>+0(SB), Y8, Y7
+	VMULPS       Y8, Y8, Y9
+	VFMADD213PS  Y8, Y9, Y7
+	VADDPS       const3f800000<>+0(SB), Y7, Y7
 	VPSLLD       $0x17, Y5, Y5
-	VPADDD       Y5, Y8, Y8
-	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y7, Y5
-	VANDPS       Y5, Y8, Y5
-	VADDPS       const7f800000<>+0(SB), Y7, Y8
-	VCMPPS       $0x16, const42b17217<>+0(SB), Y7, Y7
-	VBLENDVPS    Y7, Y8, Y5, Y5
-	VMOVUPS      const3f800000<>+0(SB), Y7
-	VSUBPS       Y5, Y7, Y5
-	VANDPS       const80000000<>+0(SB), Y3, Y3
-	VORPS        Y3, Y5, Y3
+	VPADDD       Y5, Y7, Y7
+	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y6, Y5
+	VANDPS       Y5, Y7, Y5
+	VADDPS       const7f800000<>+0(SB), Y6, Y7
+	VCMPPS       $0x16, const42b17217<>+0(SB), Y6, Y6
+	VBLENDVPS    Y6, Y7, Y5, Y5
+	VCMPPS       $0x1a, const40a00000<>+0(SB), Y4, Y6
+	VANDPS       Y6, Y5, Y5
+	VMOVUPS      const40000000<>+0(SB), Y6
+	VSUBPS       Y5, Y6, Y6
+	VCMPPS       $0x11, const00000000<>+0(SB), Y3, Y7
+	VBLENDVPS    Y7, Y5, Y6, Y6
+	VMULPS       Y3, Y3, Y5
+	VMOVUPS      constba2a5513<>+0(SB), Y7
+	VFMADD213PS  const3ba67a88<>+0(SB), Y5, Y7
+	VFMADD213PS  constbcdbb3ee<>+0(SB), Y5, Y7
+	VFMADD213PS  const3de713f9<>+0(SB), Y5, Y7
+	VFMADD213PS  constbec09398<>+0(SB), Y5, Y7
+	VFMADD213PS  const3e0375d4<>+0(SB), Y5, Y7
+	VFMADD213PS  Y3, Y3, Y7
+	VADDPS       const3f800000<>+0(SB), Y7, Y3
 	VCMPPS       $0x11, const3f500000<>+0(SB), Y4, Y4
-	VBLENDVPS    Y4, Y6, Y3, Y3
-	VADDPS       const3f800000<>+0(SB), Y3, Y3
-	VMULPS       const3f000000<>+0(SB), Y3, Y3
+	VBLENDVPS    Y4, Y3, Y6, Y6
+	VMULPS       const3f000000<>+0(SB), Y6, Y3
 	VFMADD213PS  Y3, Y1, Y2
 	VMASKMOVPS   (CX)(SI*1), Y0, Y1
 	VMULPS       Y1, Y2, Y1
@@ -1730,53 +1784,57 @@ loop1:
 	VMULPS       const3f000000<>+0(SB), Y0, Y1
 	VMULPS       const3f3504f3<>+0(SB), Y0, Y0
 	VANDPS       const7fffffff<>+0(SB), Y0, Y2
-	VMULPS       Y0, Y0, Y3
-	VMOVUPS      constba2a5513<>+0(SB), Y4
-	VFMADD213PS  const3ba67a88<>+0(SB), Y3, Y4
-	VFMADD213PS  constbcdbb3ee<>+0(SB), Y3, Y4
-	VFMADD213PS  const3de713f9<>+0(SB), Y3, Y4
-	VFMADD213PS  constbec09398<>+0(SB), Y3, Y4
-	VFMADD213PS  const3e0375d4<>+0(SB), Y3, Y4
-	VFMADD213PS  Y0, Y0, Y4
-	VMOVUPS      const40800000<>+0(SB), Y3
+	VMOVUPS      const40a00000<>+0(SB), Y3
 	VMINPS       Y2, Y3, Y3
-	VMOVUPS      const39588906<>+0(SB), Y5
-	VFMADD213PS  constbb4e1875<>+0(SB), Y3, Y5
-	VFMADD213PS  const3cb95374<>+0(SB), Y3, Y5
-	VFMADD213PS  constbdd67e77<>+0(SB), Y3, Y5
-	VFMADD213PS  constbf22e405<>+0(SB), Y3, Y5
-	VFMADD213PS  constbf906889<>+0(SB), Y3, Y5
-	VFMADD213PS  constb89ca7f3<>+0(SB), Y3, Y5
-	VMOVUPS      Y5, Y3
-	VMOVUPS      const3fb8aa3b<>+0(SB), Y6
-	VFMADD213PS  const4b400000<>+0(SB), Y6, Y3
-	VSUBPS       const4b400000<>+0(SB), Y3, Y6
-	VMOVUPS      Y5, Y7
-	VFNMADD231PS const3f318000<>+0(SB), Y6, Y7
-	VFNMADD231PS constb95e8083<>+0(SB), Y6, Y7
-	VMOVUPS      const3ab56192<>+0(SB), Y6
-	VFMADD213PS  const3c091f61<>+0(SB), Y7, Y6
-	VFMADD213PS  const3d2aac28<>+0(SB), Y7, Y6
-	VFMADD213PS  const3e2aaa45<>+0(SB), Y7, Y6
-	VFMADD213PS  const3efffffe<>+0(SB), Y7, Y6
-	VMULPS       Y7, Y7, Y8
-	VFMADD213PS  Y7, Y8, Y6
-	VADDPS       const3f800000<>+0(SB), Y6, Y6
+	VMOVUPS      const35adc23e<>+0(SB), Y4
+	VFMADD213PS  constb824ded1<>+0(SB), Y3, Y4
+	VFMADD213PS  const3a0dc3db<>+0(SB), Y3, Y4
+	VFMADD213PS  constbb939da5<>+0(SB), Y3, Y4
+	VFMADD213PS  const3cd2c648<>+0(SB), Y3, Y4
+	VFMADD213PS  constbddf18a8<>+0(SB), Y3, Y4
+	VFMADD213PS  constbf220972<>+0(SB), Y3, Y4
+	VFMADD213PS  constbf909797<>+0(SB), Y3, Y4
+	VFMADD213PS  const3940bc03<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, Y3
+	VMOVUPS      const3fb8aa3b<>+0(SB), Y5
+	VFMADD213PS  const4b400000<>+0(SB), Y5, Y3
+	VSUBPS       const4b400000<>+0(SB), Y3, Y5
+	VMOVUPS      Y4, Y6
+	VFNMADD231PS const3f318000<>+0(SB), Y5, Y6
+	VFNMADD231PS constb95e8083<>+0(SB), Y5, Y6
+	VMOVUPS      const3ab56192<>+0(SB), Y5
+	VFMADD213PS  const3c091f61<>+0(SB), Y6, Y5
+	VFMADD213PS  const3d2aac28<>+0(SB), Y6, Y5
+	VFMADD213PS  const3e2aaa45<>+0(SB), Y6, Y5
+	VFMADD213PS  const3efffffe<>+0(SB), Y6, Y5
+	VMULPS       Y6, Y6, Y7
+	VFMADD213PS  Y6, Y7, Y5
+	VADDPS       const3f800000<>+0(SB), Y5, Y5
 	VPSLLD       $0x17, Y3, Y3
-	VPADDD       Y3, Y6, Y6
-	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y5, Y3
-	VANDPS       Y3, Y6, Y3
-	VADDPS       const7f800000<>+0(SB), Y5, Y6
-	VCMPPS       $0x16, const42b17217<>+0(SB), Y5, Y5
-	VBLENDVPS    Y5, Y6, Y3, Y3
-	VMOVUPS      const3f800000<>+0(SB), Y5
-	VSUBPS       Y3, Y5, Y3
-	VANDPS       const80000000<>+0(SB), Y0, Y0
-	VORPS        Y0, Y3, Y0
+	VPADDD       Y3, Y5, Y5
+	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y4, Y3
+	VANDPS       Y3, Y5, Y3
+	VADDPS       const7f800000<>+0(SB), Y4, Y5
+	VCMPPS       $0x16, const42b17217<>+0(SB), Y4, Y4
+	VBLENDVPS    Y4, Y5, Y3, Y3
+	VCMPPS       $0x1a, const40a00000<>+0(SB), Y2, Y4
+	VANDPS       Y4, Y3, Y3
+	VMOVUPS      const40000000<>+0(SB), Y4
+	VSUBPS       Y3, Y4, Y4
+	VCMPPS       $0x11, const00000000<>+0(SB), Y0, Y5
+	VBLENDVPS    Y5, Y3, Y4, Y4
+	VMULPS       Y0, Y0, Y3
+	VMOVUPS      constba2a5513<>+0(SB), Y5
+	VFMADD213PS  const3ba67a88<>+0(SB), Y3, Y5
+	VFMADD213PS  constbcdbb3ee<>+0(SB), Y3, Y5
+	VFMADD213PS  const3de713f9<>+0(SB), Y3, Y5
+	VFMADD213PS  constbec09398<>+0(SB), Y3, Y5
+	VFMADD213PS  const3e0375d4<>+0(SB), Y3, Y5
+	VFMADD213PS  Y0, Y0, Y5
+	VADDPS       const3f800000<>+0(SB), Y5, Y0
 	VCMPPS       $0x11, const3f500000<>+0(SB), Y2, Y2
-	VBLENDVPS    Y2, Y4, Y0, Y0
-	VADDPS       const3f800000<>+0(SB), Y0, Y0
-	VMULPS       Y0, Y1, Y0
+	VBLENDVPS    Y2, Y0, Y4, Y4
+	VMULPS       Y4, Y1, Y0
 	VMULPS       (CX)(SI*1), Y0, Y0
 	VMOVUPS      Y0, (AX)(SI*1)
 	ADDQ         $0x00000020, SI
@@ -1793,53 +1851,57 @@ done2:
 	VMULPS       const3f000000<>+0(SB), Y1, Y2
 	VMULPS       const3f3504f3<>+0(SB), Y1, Y1
 	VANDPS       const7fffffff<>+0(SB), Y1, Y3
-	VMULPS       Y1, Y1, Y4
-	VMOVUPS      constba2a5513<>+0(SB), Y5
-	VFMADD213PS  const3ba67a88<>+0(SB), Y4, Y5
-	VFMADD213PS  constbcdbb3ee<>+0(SB), Y4, Y5
-	VFMADD213PS  const3de713f9<>+0(SB), Y4, Y5
-	VFMADD213PS  constbec09398<>+0(SB), Y4, Y5
-	VFMADD213PS  const3e0375d4<>+0(SB), Y4, Y5
-	VFMADD213PS  Y1, Y1, Y5
-	VMOVUPS      const40800000<>+0(SB), Y4
+	VMOVUPS      const40a00000<>+0(SB), Y4
 	VMINPS       Y3, Y4, Y4
-	VMOVUPS      const39588906<>+0(SB), Y6
-	VFMADD213PS  constbb4e1875<>+0(SB), Y4, Y6
-	VFMADD213PS  const3cb95374<>+0(SB), Y4, Y6
-	VFMADD213PS  constbdd67e77<>+0(SB), Y4, Y6
-	VFMADD213PS  constbf22e405<>+0(SB), Y4, Y6
-	VFMADD213PS  constbf906889<>+0(SB), Y4, Y6
-	VFMADD213PS  constb89ca7f3<>+0(SB), Y4, Y6
-	VMOVUPS      Y6, Y4
-	VMOVUPS      const3fb8aa3b<>+0(SB), Y7
-	VFMADD213PS  const4b400000<>+0(SB), Y7, Y4
-	VSUBPS       const4b400000<>+0(SB), Y4, Y7
-	VMOVUPS      Y6, Y8
-	VFNMADD231PS const3f318000<>+0(SB), Y7, Y8
-	VFNMADD231PS constb95e8083<>+0(SB), Y7, Y8
-	VMOVUPS      const3ab56192<>+0(SB), Y7
-	VFMADD213PS  const3c091f61<>+0(SB), Y8, Y7
-	VFMADD213PS  const3d2aac28<>+0(SB), Y8, Y7
-	VFMADD213PS  const3e2aaa45<>+0(SB), Y8, Y7
-	VFMADD213PS  const3efffffe<>+0(SB), Y8, Y7
-	VMULPS       Y8, Y8, Y9
-	VFMADD213PS  Y8, Y9, Y7
-	VADDPS       const3f800000<>+0(SB), Y7, Y7
+	VMOVUPS      const35adc23e<>+0(SB), Y5
+	VFMADD213PS  constb824ded1<>+0(SB), Y4, Y5
+	VFMADD213PS  const3a0dc3db<>+0(SB), Y4, Y5
+	VFMADD213PS  constbb939da5<>+0(SB), Y4, Y5
+	VFMADD213PS  const3cd2c648<>+0(SB), Y4, Y5
+	VFMADD213PS  constbddf18a8<>+0(SB), Y4, Y5
+	VFMADD213PS  constbf220972<>+0(SB), Y4, Y5
+	VFMADD213PS  constbf909797<>+0(SB), Y4, Y5
+	VFMADD213PS  const3940bc03<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, Y4
+	VMOVUPS      const3fb8aa3b<>+0(SB), Y6
+	VFMADD213PS  const4b400000<>+0(SB), Y6, Y4
+	VSUBPS       const4b400000<>+0(SB), Y4, Y6
+	VMOVUPS      Y5, Y7
+	VFNMADD231PS const3f318000<>+0(SB), Y6, Y7
+	VFNMADD231PS constb95e8083<>+0(SB), Y6, Y7
+	VMOVUPS      const3ab56192<>+0(SB), Y6
+	VFMADD213PS  const3c091f61<>+0(SB), Y7, Y6
+	VFMADD213PS  const3d2aac28<>+0(SB), Y7, Y6
+	VFMADD213PS  const3e2aaa45<>+0(SB), Y7, Y6
+	VFMADD213PS  const3efffffe<>+0(SB), Y7, Y6
+	VMULPS       Y7, Y7, Y8
+	VFMADD213PS  Y7, Y8, Y6
+	VADDPS       const3f800000<>+0(SB), Y6, Y6
 	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y7, Y7
-	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y6, Y4
-	VANDPS       Y4, Y7, Y4
-	VADDPS       const7f800000<>+0(SB), Y6, Y7
-	VCMPPS       $0x16, const42b17217<>+0(SB), Y6, Y6
-	VBLENDVPS    Y6, Y7, Y4, Y4
-	VMOVUPS      const3f800000<>+0(SB), Y6
-	VSUBPS       Y4, Y6, Y4
-	VANDPS       const80000000<>+0(SB), Y1, Y1
-	VORPS        Y1, Y4, Y1
+	VPADDD       Y4, Y6, Y6
+	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y5, Y4
+	VANDPS       Y4, Y6, Y4
+	VADDPS       const7f800000<>+0(SB), Y5, Y6
+	VCMPPS       $0x16, const42b17217<>+0(SB), Y5, Y5
+	VBLENDVPS    Y5, Y6, Y4, Y4
+	VCMPPS       $0x1a, const40a00000<>+0(SB), Y3, Y5
+	VANDPS       Y5, Y4, Y4
+	VMOVUPS      const40000000<>+0(SB), Y5
+	VSUBPS       Y4, Y5, Y5
+	VCMPPS       $0x11, const00000000<>+0(SB), Y1, Y6
+	VBLENDVPS    Y6, Y4, Y5, Y5
+	VMULPS       Y1, Y1, Y4
+	VMOVUPS      constba2a5513<>+0(SB), Y6
+	VFMADD213PS  const3ba67a88<>+0(SB), Y4, Y6
+	VFMADD213PS  constbcdbb3ee<>+0(SB), Y4, Y6
+	VFMADD213PS  const3de713f9<>+0(SB), Y4, Y6
+	VFMADD213PS  constbec09398<>+0(SB), Y4, Y6
+	VFMADD213PS  const3e0375d4<>+0(SB), Y4, Y6
+	VFMADD213PS  Y1, Y1, Y6
+	VADDPS       const3f800000<>+0(SB), Y6, Y1
 	VCMPPS       $0x11, const3f500000<>+0(SB), Y3, Y3
-	VBLENDVPS    Y3, Y5, Y1, Y1
-	VADDPS       const3f800000<>+0(SB), Y1, Y1
-	VMULPS       Y1, Y2, Y1
+	VBLENDVPS    Y3, Y1, Y5, Y5
+	VMULPS       Y5, Y2, Y1
 	VMASKMOVPS   (CX)(SI*1), Y0, Y2
 	VMULPS       Y2, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (AX)(SI*1)
@@ -1865,87 +1927,91 @@ loop1:
 	VMOVUPS      (SI)(R8*1), Y0
 	VMULPS       const3f3504f3<>+0(SB), Y0, Y1
 	VANDPS       const7fffffff<>+0(SB), Y1, Y2
-	VMULPS       Y1, Y1, Y3
-	VMOVUPS      constba2a5513<>+0(SB), Y4
-	VFMADD213PS  const3ba67a88<>+0(SB), Y3, Y4
-	VFMADD213PS  constbcdbb3ee<>+0(SB), Y3, Y4
-	VFMADD213PS  const3de713f9<>+0(SB), Y3, Y4
-	VFMADD213PS  constbec09398<>+0(SB), Y3, Y4
-	VFMADD213PS  const3e0375d4<>+0(SB), Y3, Y4
-	VFMADD213PS  Y1, Y1, Y4
-	VMOVUPS      const40800000<>+0(SB), Y3
+	VMOVUPS      const40a00000<>+0(SB), Y3
 	VMINPS       Y2, Y3, Y3
-	VMOVUPS      const39588906<>+0(SB), Y5
-	VFMADD213PS  constbb4e1875<>+0(SB), Y3, Y5
-	VFMADD213PS  const3cb95374<>+0(SB), Y3, Y5
-	VFMADD213PS  constbdd67e77<>+0(SB), Y3, Y5
-	VFMADD213PS  constbf22e405<>+0(SB), Y3, Y5
-	VFMADD213PS  constbf906889<>+0(SB), Y3, Y5
-	VFMADD213PS  constb89ca7f3<>+0(SB), Y3, Y5
-	VMOVUPS      Y5, Y3
-	VMOVUPS      const3fb8aa3b<>+0(SB), Y6
-	VFMADD213PS  const4b400000<>+0(SB), Y6, Y3
-	VSUBPS       const4b400000<>+0(SB), Y3, Y6
-	VMOVUPS      Y5, Y7
-	VFNMADD231PS const3f318000<>+0(SB), Y6, Y7
-	VFNMADD231PS constb95e8083<>+0(SB), Y6, Y7
-	VMOVUPS      const3ab56192<>+0(SB), Y6
-	VFMADD213PS  const3c091f61<>+0(SB), Y7, Y6
-	VFMADD213PS  const3d2aac28<>+0(SB), Y7, Y6
-	VFMADD213PS  const3e2aaa45<>+0(SB), Y7, Y6
-	VFMADD213PS  const3efffffe<>+0(SB), Y7, Y6
-	VMULPS       Y7, Y7, Y8
-	VFMADD213PS  Y7, Y8, Y6
-	VADDPS       const3f800000<>+0(SB), Y6, Y6
+	VMOVUPS      const35adc23e<>+0(SB), Y4
+	VFMADD213PS  constb824ded1<>+0(SB), Y3, Y4
+	VFMADD213PS  const3a0dc3db<>+0(SB), Y3, Y4
+	VFMADD213PS  constbb939da5<>+0(SB), Y3, Y4
+	VFMADD213PS  const3cd2c648<>+0(SB), Y3, Y4
+	VFMADD213PS  constbddf18a8<>+0(SB), Y3, Y4
+	VFMADD213PS  constbf220972<>+0(SB), Y3, Y4
+	VFMADD213PS  constbf909797<>+0(SB), Y3, Y4
+	VFMADD213PS  const3940bc03<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, Y3
+	VMOVUPS      const3fb8aa3b<>+0(SB), Y5
+	VFMADD213PS  const4b400000<>+0(SB), Y5, Y3
+	VSUBPS       const4b400000<>+0(SB), Y3, Y5
+	VMOVUPS      Y4, Y6
+	VFNMADD231PS const3f318000<>+0(SB), Y5, Y6
+	VFNMADD231PS constb95e8083<>+0(SB), Y5, Y6
+	VMOVUPS      const3ab56192<>+0(SB), Y5
+	VFMADD213PS  const3c091f61<>+0(SB), Y6, Y5
+	VFMADD213PS  const3d2aac28<>+0(SB), Y6, Y5
+	VFMADD213PS  const3e2aaa45<>+0(SB), Y6, Y5
+	VFMADD213PS  const3efffffe<>+0(SB), Y6, Y5
+	VMULPS       Y6, Y6, Y7
+	VFMADD213PS  Y6, Y7, Y5
+	VADDPS       const3f800000<>+0(SB), Y5, Y5
 	VPSLLD       $0x17, Y3, Y3
-	VPADDD       Y3, Y6, Y6
-	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y5, Y3
-	VANDPS       Y3, Y6, Y3
-	VADDPS       const7f800000<>+0(SB), Y5, Y6
-	VCMPPS       $0x16, const42b17217<>+0(SB), Y5, Y5
-	VBLENDVPS    Y5, Y6, Y3, Y3
-	VMOVUPS      const3f800000<>+0(SB), Y5
-	VSUBPS       Y3, Y5, Y3
-	VANDPS       const80000000<>+0(SB), Y1, Y1
-	VORPS        Y1, Y3, Y1
+	VPADDD       Y3, Y5, Y5
+	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y4, Y3
+	VANDPS       Y3, Y5, Y3
+	VADDPS       const7f800000<>+0(SB), Y4, Y5
+	VCMPPS       $0x16, const42b17217<>+0(SB), Y4, Y4
+	VBLENDVPS    Y4, Y5, Y3, Y3
+	VCMPPS       $0x1a, const40a00000<>+0(SB), Y2, Y4
+	VANDPS       Y4, Y3, Y3
+	VMOVUPS      const40000000<>+0(SB), Y4
+	VSUBPS       Y3, Y4, Y4
+	VCMPPS       $0x11, const00000000<>+0(SB), Y1, Y5
+	VBLENDVPS    Y5, Y3, Y4, Y4
+	VMULPS       Y1, Y1, Y3
+	VMOVUPS      constba2a5513<>+0(SB), Y5
+	VFMADD213PS  const3ba67a88<>+0(SB), Y3, Y5
+	VFMADD213PS  constbcdbb3ee<>+0(SB), Y3, Y5
+	VFMADD213PS  const3de713f9<>+0(SB), Y3, Y5
+	VFMADD213PS  constbec09398<>+0(SB), Y3, Y5
+	VFMADD213PS  const3e0375d4<>+0(SB), Y3, Y5
+	VFMADD213PS  Y1, Y1, Y5
+	VADDPS       const3f800000<>+0(SB), Y5, Y1
 	VCMPPS       $0x11, const3f500000<>+0(SB), Y2, Y2
-	VBLENDVPS    Y2, Y4, Y1, Y1
-	VADDPS       const3f800000<>+0(SB), Y1, Y1
-	VMULPS       constbf000000<>+0(SB), Y0, Y2
-	VMULPS       Y0, Y2, Y2
-	VMOVUPS      Y2, Y3
-	VMOVUPS      const3fb8aa3b<>+0(SB), Y4
-	VFMADD213PS  const4b400000<>+0(SB), Y4, Y3
-	VSUBPS       const4b400000<>+0(SB), Y3, Y4
-	VMOVUPS      Y2, Y5
-	VFNMADD231PS const3f318000<>+0(SB), Y4, Y5
-	VFNMADD231PS constb95e8083<>+0(SB), Y4, Y5
-	VMOVUPS      const3ab56192<>+0(SB), Y4
-	VFMADD213PS  const3c091f61<>+0(SB), Y5, Y4
-	VFMADD213PS  const3d2aac28<>+0(SB), Y5, Y4
-	VFMADD213PS  const3e2aaa45<>+0(SB), Y5, Y4
-	VFMADD213PS  const3efffffe<>+0(SB), Y5, Y4
+	VBLENDVPS    Y2, Y1, Y4, Y4
+	VMULPS       constbf000000<>+0(SB), Y0, Y1
+	VMULPS       Y0, Y1, Y1
+	VMOVUPS      Y1, Y2
+	VMOVUPS      const3fb8aa3b<>+0(SB), Y3
+	VFMADD213PS  const4b400000<>+0(SB), Y3, Y2
+	VSUBPS       const4b400000<>+0(SB), Y2, Y3
+	VMOVUPS      Y1, Y5
+	VFNMADD231PS const3f318000<>+0(SB), Y3, Y5
+	VFNMADD231PS constb95e8083<>+0(SB), Y3, Y5
+	VMOVUPS      const3ab56192<>+0(SB), Y3
+	VFMADD213PS  const3c091f61<>+0(SB), Y5, Y3
+	VFMADD213PS  const3d2aac28<>+0(SB), Y5, Y3
+	VFMADD213PS  const3e2aaa45<>+0(SB), Y5, Y3
+	VFMADD213PS  const3efffffe<>+0(SB), Y5, Y3
 	VMULPS       Y5, Y5, Y6
-	VFMADD213PS  Y5, Y6, Y4
-	VADDPS       const3f800000<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y3, Y3
-	VPADDD       Y3, Y4, Y4
-	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y2, Y3
-	VANDPS       Y3, Y4, Y3
-	VADDPS       const7f800000<>+0(SB), Y2, Y4
-	VCMPPS       $0x16, const42b17217<>+0(SB), Y2, Y2
-	VBLENDVPS    Y2, Y4, Y3, Y3
-	VMULPS       const3ecc422a<>+0(SB), Y3, Y2
-	VMULPS       const3f000000<>+0(SB), Y1, Y3
-	VFMADD213PS  Y3, Y0, Y2
+	VFMADD213PS  Y5, Y6, Y3
+	VADDPS       const3f800000<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y2, Y2
+	VPADDD       Y2, Y3, Y3
+	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y1, Y2
+	VANDPS       Y2, Y3, Y2
+	VADDPS       const7f800000<>+0(SB), Y1, Y3
+	VCMPPS       $0x16, const42b17217<>+0(SB), Y1, Y1
+	VBLENDVPS    Y1, Y3, Y2, Y2
+	VMULPS       const3ecc422a<>+0(SB), Y2, Y1
+	VMULPS       const3f000000<>+0(SB), Y4, Y2
+	VFMADD213PS  Y2, Y0, Y1
 	VMULPS       const3f000000<>+0(SB), Y0, Y0
-	VMULPS       Y1, Y0, Y0
-	VMOVUPS      (DX)(R8*1), Y1
-	VMULPS       (BX)(R8*1), Y1, Y3
-	VMULPS       Y2, Y3, Y2
-	VMULPS       Y0, Y1, Y0
+	VMULPS       Y4, Y0, Y0
+	VMOVUPS      (DX)(R8*1), Y2
+	VMULPS       (BX)(R8*1), Y2, Y3
+	VMULPS       Y1, Y3, Y1
+	VMULPS       Y0, Y2, Y0
 	VMOVUPS      Y0, (AX)(R8*1)
-	VMOVUPS      Y2, (CX)(R8*1)
+	VMOVUPS      Y1, (CX)(R8*1)
 	ADDQ         $0x00000020, R8
 	SUBQ         $0x00000008, DI
 	JAE          loop1
@@ -1959,88 +2025,92 @@ done2:
 	VMASKMOVPS   (SI)(R8*1), Y0, Y1
 	VMULPS       const3f3504f3<>+0(SB), Y1, Y2
 	VANDPS       const7fffffff<>+0(SB), Y2, Y3
-	VMULPS       Y2, Y2, Y4
-	VMOVUPS      constba2a5513<>+0(SB), Y5
-	VFMADD213PS  const3ba67a88<>+0(SB), Y4, Y5
-	VFMADD213PS  constbcdbb3ee<>+0(SB), Y4, Y5
-	VFMADD213PS  const3de713f9<>+0(SB), Y4, Y5
-	VFMADD213PS  constbec09398<>+0(SB), Y4, Y5
-	VFMADD213PS  const3e0375d4<>+0(SB), Y4, Y5
-	VFMADD213PS  Y2, Y2, Y5
-	VMOVUPS      const40800000<>+0(SB), Y4
+	VMOVUPS      const40a00000<>+0(SB), Y4
 	VMINPS       Y3, Y4, Y4
-	VMOVUPS      const39588906<>+0(SB), Y6
-	VFMADD213PS  constbb4e1875<>+0(SB), Y4, Y6
-	VFMADD213PS  const3cb95374<>+0(SB), Y4, Y6
-	VFMADD213PS  constbdd67e77<>+0(SB), Y4, Y6
-	VFMADD213PS  constbf22e405<>+0(SB), Y4, Y6
-	VFMADD213PS  constbf906889<>+0(SB), Y4, Y6
-	VFMADD213PS  constb89ca7f3<>+0(SB), Y4, Y6
-	VMOVUPS      Y6, Y4
-	VMOVUPS      const3fb8aa3b<>+0(SB), Y7
-	VFMADD213PS  const4b400000<>+0(SB), Y7, Y4
-	VSUBPS       const4b400000<>+0(SB), Y4, Y7
-	VMOVUPS      Y6, Y8
-	VFNMADD231PS const3f318000<>+0(SB), Y7, Y8
-	VFNMADD231PS constb95e8083<>+0(SB), Y7, Y8
-	VMOVUPS      const3ab56192<>+0(SB), Y7
-	VFMADD213PS  const3c091f61<>+0(SB), Y8, Y7
-	VFMADD213PS  const3d2aac28<>+0(SB), Y8, Y7
-	VFMADD213PS  const3e2aaa45<>+0(SB), Y8, Y7
-	VFMADD213PS  const3efffffe<>+0(SB), Y8, Y7
-	VMULPS       Y8, Y8, Y9
-	VFMADD213PS  Y8, Y9, Y7
-	VADDPS       const3f800000<>+0(SB), Y7, Y7
+	VMOVUPS      const35adc23e<>+0(SB), Y5
+	VFMADD213PS  constb824ded1<>+0(SB), Y4, Y5
+	VFMADD213PS  const3a0dc3db<>+0(SB), Y4, Y5
+	VFMADD213PS  constbb939da5<>+0(SB), Y4, Y5
+	VFMADD213PS  const3cd2c648<>+0(SB), Y4, Y5
+	VFMADD213PS  constbddf18a8<>+0(SB), Y4, Y5
+	VFMADD213PS  constbf220972<>+0(SB), Y4, Y5
+	VFMADD213PS  constbf909797<>+0(SB), Y4, Y5
+	VFMADD213PS  const3940bc03<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, Y4
+	VMOVUPS      const3fb8aa3b<>+0(SB), Y6
+	VFMADD213PS  const4b400000<>+0(SB), Y6, Y4
+	VSUBPS       const4b400000<>+0(SB), Y4, Y6
+	VMOVUPS      Y5, Y7
+	VFNMADD231PS const3f318000<>+0(SB), Y6, Y7
+	VFNMADD231PS constb95e8083<>+0(SB), Y6, Y7
+	VMOVUPS      const3ab56192<>+0(SB), Y6
+	VFMADD213PS  const3c091f61<>+0(SB), Y7, Y6
+	VFMADD213PS  const3d2aac28<>+0(SB), Y7, Y6
+	VFMADD213PS  const3e2aaa45<>+0(SB), Y7, Y6
+	VFMADD213PS  const3efffffe<>+0(SB), Y7, Y6
+	VMULPS       Y7, Y7, Y8
+	VFMADD213PS  Y7, Y8, Y6
+	VADDPS       const3f800000<>+0(SB), Y6, Y6
 	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y7, Y7
-	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y6, Y4
-	VANDPS       Y4, Y7, Y4
-	VADDPS       const7f800000<>+0(SB), Y6, Y7
-	VCMPPS       $0x16, const42b17217<>+0(SB), Y6, Y6
-	VBLENDVPS    Y6, Y7, Y4, Y4
-	VMOVUPS      const3f800000<>+0(SB), Y6
-	VSUBPS       Y4, Y6, Y4
-	VANDPS       const80000000<>+0(SB), Y2, Y2
-	VORPS        Y2, Y4, Y2
+	VPADDD       Y4, Y6, Y6
+	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y5, Y4
+	VANDPS       Y4, Y6, Y4
+	VADDPS       const7f800000<>+0(SB), Y5, Y6
+	VCMPPS       $0x16, const42b17217<>+0(SB), Y5, Y5
+	VBLENDVPS    Y5, Y6, Y4, Y4
+	VCMPPS       $0x1a, const40a00000<>+0(SB), Y3, Y5
+	VANDPS       Y5, Y4, Y4
+	VMOVUPS      const40000000<>+0(SB), Y5
+	VSUBPS       Y4, Y5, Y5
+	VCMPPS       $0x11, const00000000<>+0(SB), Y2, Y6
+	VBLENDVPS    Y6, Y4, Y5, Y5
+	VMULPS       Y2, Y2, Y4
+	VMOVUPS      constba2a5513<>+0(SB), Y6
+	VFMADD213PS  const3ba67a88<>+0(SB), Y4, Y6
+	VFMADD213PS  constbcdbb3ee<>+0(SB), Y4, Y6
+	VFMADD213PS  const3de713f9<>+0(SB), Y4, Y6
+	VFMADD213PS  constbec09398<>+0(SB), Y4, Y6
+	VFMADD213PS  const3e0375d4<>+0(SB), Y4, Y6
+	VFMADD213PS  Y2, Y2, Y6
+	VADDPS       const3f800000<>+0(SB), Y6, Y2
 	VCMPPS       $0x11, const3f500000<>+0(SB), Y3, Y3
-	VBLENDVPS    Y3, Y5, Y2, Y2
-	VADDPS       const3f800000<>+0(SB), Y2, Y2
-	VMULPS       constbf000000<>+0(SB), Y1, Y3
-	VMULPS       Y1, Y3, Y3
-	VMOVUPS      Y3, Y4
-	VMOVUPS      const3fb8aa3b<>+0(SB), Y5
-	VFMADD213PS  const4b400000<>+0(SB), Y5, Y4
-	VSUBPS       const4b400000<>+0(SB), Y4, Y5
-	VMOVUPS      Y3, Y6
-	VFNMADD231PS const3f318000<>+0(SB), Y5, Y6
-	VFNMADD231PS constb95e8083<>+0(SB), Y5, Y6
-	VMOVUPS      const3ab56192<>+0(SB), Y5
-	VFMADD213PS  const3c091f61<>+0(SB), Y6, Y5
-	VFMADD213PS  const3d2aac28<>+0(SB), Y6, Y5
-	VFMADD213PS  const3e2aaa45<>+0(SB), Y6, Y5
-	VFMADD213PS  const3efffffe<>+0(SB), Y6, Y5
+	VBLENDVPS    Y3, Y2, Y5, Y5
+	VMULPS       constbf000000<>+0(SB), Y1, Y2
+	VMULPS       Y1, Y2, Y2
+	VMOVUPS      Y2, Y3
+	VMOVUPS      const3fb8aa3b<>+0(SB), Y4
+	VFMADD213PS  const4b400000<>+0(SB), Y4, Y3
+	VSUBPS       const4b400000<>+0(SB), Y3, Y4
+	VMOVUPS      Y2, Y6
+	VFNMADD231PS const3f318000<>+0(SB), Y4, Y6
+	VFNMADD231PS constb95e8083<>+0(SB), Y4, Y6
+	VMOVUPS      const3ab56192<>+0(SB), Y4
+	VFMADD213PS  const3c091f61<>+0(SB), Y6, Y4
+	VFMADD213PS  const3d2aac28<>+0(SB), Y6, Y4
+	VFMADD213PS  const3e2aaa45<>+0(SB), Y6, Y4
+	VFMADD213PS  const3efffffe<>+0(SB), Y6, Y4
 	VMULPS       Y6, Y6, Y7
-	VFMADD213PS  Y6, Y7, Y5
-	VADDPS       const3f800000<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y5, Y5
-	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y3, Y4
-	VANDPS       Y4, Y5, Y4
-	VADDPS       const7f800000<>+0(SB), Y3, Y5
-	VCMPPS       $0x16, const42b17217<>+0(SB), Y3, Y3
-	VBLENDVPS    Y3, Y5, Y4, Y4
-	VMULPS       const3ecc422a<>+0(SB), Y4, Y3
-	VMULPS       const3f000000<>+0(SB), Y2, Y4
-	VFMADD213PS  Y4, Y1, Y3
+	VFMADD213PS  Y6, Y7, Y4
+	VADDPS       const3f800000<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y3, Y3
+	VPADDD       Y3, Y4, Y4
+	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y2, Y3
+	VANDPS       Y3, Y4, Y3
+	VADDPS       const7f800000<>+0(SB), Y2, Y4
+	VCMPPS       $0x16, const42b17217<>+0(SB), Y2, Y2
+	VBLENDVPS    Y2, Y4, Y3, Y3
+	VMULPS       const3ecc422a<>+0(SB), Y3, Y2
+	VMULPS       const3f000000<>+0(SB), Y5, Y3
+	VFMADD213PS  Y3, Y1, Y2
 	VMULPS       const3f000000<>+0(SB), Y1, Y1
-	VMULPS       Y2, Y1, Y1
-	VMASKMOVPS   (DX)(R8*1), Y0, Y2
+	VMULPS       Y5, Y1, Y1
+	VMASKMOVPS   (DX)(R8*1), Y0, Y3
 	VMASKMOVPS   (BX)(R8*1), Y0, Y4
-	VMULPS       Y4, Y2, Y4
-	VMULPS       Y3, Y4, Y3
-	VMULPS       Y1, Y2, Y1
+	VMULPS       Y4, Y3, Y4
+	VMULPS       Y2, Y4, Y2
+	VMULPS       Y1, Y3, Y1
 	VMASKMOVPS   Y1, Y0, (AX)(R8*1)
-	VMASKMOVPS   Y3, Y0, (CX)(R8*1)
+	VMASKMOVPS   Y2, Y0, (CX)(R8*1)
 
 end3:
 	VZEROUPPER

@@ -16,14 +16,14 @@ const (
 	expMax = 88.72283
 
 	erfSplit  = 0.8125
-	erfMax    = 4 // erf is 1 from here on
+	erfMax    = 5 // 1 − erf is 0 above, and 1.5e-12 here
 	tanhSplit = 0.625
 )
 
 var (
 	expPoly      = [5]float32{0.49999994, 0.166665152, 0.0416680872, 0.00836929772, 0.00138382823}
 	erfPoly      = [6]float32{0.128379166, -0.376126051, 0.112831064, -0.0268191956, 0.00508052483, -0.00064976624}
-	erfLargePoly = [7]float32{-7.46994265e-05, -1.12819016, -0.636291802, -0.1047334, 0.0226228014, -0.0031447683, 0.000206504104}
+	erfLargePoly = [9]float32{0.000183805867, -1.12962615, -0.632956624, -0.108933747, 0.0257293135, -0.00450487668, 0.000540790788, -3.93081609e-05, 1.29460363e-06}
 	tanhPoly     = [5]float32{-0.333332807, 0.133313924, -0.0537345596, 0.0206195973, -0.00568068633}
 )
 
@@ -62,12 +62,35 @@ func horner(c []float32, x float32) float32 {
 func erf32(x float32) float32 {
 	z := abs32(x)
 	if z < erfSplit {
-		return float32(horner(erfPoly[:], float32(x*x))*x) + x
+		return erfSmall32(x)
 	}
+	return copysign32(1-erfcLarge32(z), x)
+}
+
+func erfSmall32(x float32) float32 {
+	return float32(horner(erfPoly[:], float32(x*x))*x) + x
+}
+
+// erfcLarge32 is 1 − erf(z) for z from erfSplit, to 6e-6 of itself.
+func erfcLarge32(z float32) float32 {
 	if z > erfMax {
-		z = erfMax
+		return 0
 	}
-	return copysign32(1-exp32(horner(erfLargePoly[:], z)), x)
+	return exp32(horner(erfLargePoly[:], z))
+}
+
+// onePlusErf32 is 1 + erf(x) with all its digits where that is near 0: a sum
+// of two numbers would keep multiples of 6e-8, which AdamW makes whole learning
+// rates of.
+func onePlusErf32(x float32) float32 {
+	z := abs32(x)
+	switch {
+	case z < erfSplit:
+		return 1 + erfSmall32(x)
+	case x < 0:
+		return erfcLarge32(z)
+	}
+	return 2 - erfcLarge32(z)
 }
 
 func tanh32(x float32) float32 {

@@ -13,6 +13,8 @@ func ulps(got float32, want, floor float64) float64 {
 	return math.Abs(float64(got)-want) / math.Ldexp(1, e-24)
 }
 
+func exactGELU(x float64) float64 { return x / 2 * math.Erfc(-x/math.Sqrt2) }
+
 func TestTranscendentals(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -28,6 +30,8 @@ func TestTranscendentals(t *testing.T) {
 		{"TanhSmall", func(s *Set) func(y, x []float32) { return s.Tanh }, math.Tanh, -1e-6, 1e-6, 2},
 		{"Sigmoid", func(s *Set) func(y, x []float32) { return s.Sigmoid },
 			func(x float64) float64 { return 1 / (1 + math.Exp(-x)) }, -80, 80, 3},
+		// Below zero GELU keeps its own digits: 2^-17 of itself, what rounding x/√2 and a polynomial as large as 25 leaves.
+		{"GELU", func(s *Set) func(y, x []float32) { return s.GELU }, exactGELU, -7, 12, 128},
 	} {
 		for _, s := range All() {
 			t.Run(c.name+"/"+s.Name, func(t *testing.T) {
@@ -49,6 +53,24 @@ func TestTranscendentals(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestGELUFarBelow(t *testing.T) {
+	x := make([]float32, 1000)
+	for i := range x {
+		x[i] = -7 - float32(i*i)*0.3
+	}
+	for _, s := range All() {
+		t.Run(s.Name, func(t *testing.T) {
+			y := make([]float32, len(x))
+			s.GELU(y, x)
+			for i, v := range y {
+				if !(v <= 0 && v > -1e-9) {
+					t.Fatalf("GELU(%g) = %g, want at most 1e-9 below 0", x[i], v)
+				}
+			}
+		})
 	}
 }
 

@@ -85,7 +85,8 @@ __device__ __forceinline__ float exp32(float x) {
   return __uint_as_float(__float_as_uint(p) + (__float_as_uint(t) << 23));
 }
 
-__device__ __forceinline__ float erf32(float x) {
+// one_plus_erf32 is 1 + erf(x) with all its digits where that is near 0.
+__device__ __forceinline__ float one_plus_erf32(float x) {
   float z = fabsf(x);
   if (z < 0.8125f) {
     float s = x * x;
@@ -95,17 +96,20 @@ __device__ __forceinline__ float erf32(float x) {
     q = q * s + 0.112831064f;
     q = q * s + -0.376126051f;
     q = q * s + 0.128379166f;
-    return q * x + x;
+    return 1 + (q * x + x);
   }
-  if (z > 4) z = 4;
-  float q = 0.000206504104f;
-  q = q * z + -0.0031447683f;
-  q = q * z + 0.0226228014f;
-  q = q * z + -0.1047334f;
-  q = q * z + -0.636291802f;
-  q = q * z + -1.12819016f;
-  q = q * z + -7.46994265e-05f;
-  return copysignf(1 - exp32(q), x);
+  if (z > 5) return x < 0 ? 0 : 2;
+  float q = 1.29460363e-06f;
+  q = q * z + -3.93081609e-05f;
+  q = q * z + 0.000540790788f;
+  q = q * z + -0.00450487668f;
+  q = q * z + 0.0257293135f;
+  q = q * z + -0.108933747f;
+  q = q * z + -0.632956624f;
+  q = q * z + -1.12962615f;
+  q = q * z + 0.000183805867f;
+  float erfc = exp32(q);
+  return x < 0 ? erfc : 2 - erfc;
 }
 
 __device__ __forceinline__ float sigmoid32(float x) { return 1 / (1 + exp32(-x)); }
@@ -132,12 +136,12 @@ __device__ __forceinline__ float log32(float u) {
 // Activations, numbered as device.Activation.
 enum { IDENTITY, SILU, GELU, GELU_TANH, QUICK_GELU };
 
-__device__ __forceinline__ float gelu32(float x) { return (x * 0.5f) * (1 + erf32(x * 0.70710678f)); }
+__device__ __forceinline__ float gelu32(float x) { return (x * 0.5f) * one_plus_erf32(x * 0.70710678f); }
 
 // gelu_slope32 is Φ(x) + x·φ(x).
 __device__ __forceinline__ float gelu_slope32(float x) {
   float phi = exp32((x * -0.5f) * x) * 0.39894228f;
-  return x * phi + 0.5f * (1 + erf32(x * 0.70710678f));
+  return x * phi + 0.5f * one_plus_erf32(x * 0.70710678f);
 }
 
 // gated_slope is the derivative of x·σ(w(x)): s = σ(w), dw = w'.
