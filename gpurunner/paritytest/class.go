@@ -109,9 +109,9 @@ func opsInput(name string) bool {
 	return begins("in.", "upstream", "init.")(name)
 }
 
-func opsTolerance(_ *Case, name string) Tolerance {
-	if strings.HasPrefix(name, "grad.") {
-		return tolOpsGradient
+func opsTolerance(c *Case, name string) Tolerance {
+	if c.Prefix == "resnet_block" && (name == "grad.c1b" || name == "grad.tb") {
+		return tolOpsCancelled
 	}
 	return tolOps
 }

@@ -30,6 +30,30 @@ func (c *Case) CompareWithin(t testing.TB, name string, got []float32, tol Toler
 	c.compare(t, c.output(t, name), got, tol)
 }
 
+// CompareAllowing is Compare where each element may lie a distance of its own further off. The reason belongs beside
+// the call.
+func (c *Case) CompareAllowing(t testing.TB, name string, got []float32, further []float64) {
+	t.Helper()
+	want := c.output(t, name)
+	c.compare(t, want, Nearer(want.F32, got, further), c.kind.tolerance(c, name))
+}
+
+// Nearer moves each element of got towards want, by a distance of its own at most.
+func Nearer(want, got []float32, by []float64) []float32 {
+	if len(want) != len(got) || len(by) != len(got) {
+		return got
+	}
+	out := make([]float32, len(got))
+	for i, w := range want {
+		d := float64(got[i]) - float64(w)
+		out[i] = w + float32(math.Copysign(math.Max(math.Abs(d)-by[i], 0), d))
+		if math.IsNaN(d) || math.IsInf(d, 0) {
+			out[i] = got[i]
+		}
+	}
+	return out
+}
+
 // CompareBytes holds a picture or mask against a uint8 output in the stored layout.
 func (c *Case) CompareBytes(t testing.TB, name string, got []uint8) {
 	t.Helper()

@@ -48,11 +48,12 @@ var (
 	tolGradient    = Tolerance{L2Rel: 5e-4, OfLargestGradient: 1e-4}
 	tolRowGradient = Tolerance{Rel: 2e-4}
 	tolOps         = Tolerance{Rel: 1e-5}
-	// The gradient of a bias in front of a group norm is a sum that cancels: PyTorch's own in float32 lies 9.9e-6 of its
-	// largest value from float64, beside other gradients of the block that are a hundred times larger.
-	tolOpsGradient = Tolerance{Rel: 1e-5, OfLargestGradient: 1e-6}
-	tolScheduler   = Tolerance{Rel: 1e-5}
-	tolLatents     = Tolerance{Rel: 5e-5}
+	// The gradient of a bias in front of a group norm is what is left of a sum that cancels: over 60 seeds PyTorch's own in
+	// float32 lies up to 1.3e-5 of its largest value from float64, which is 7e-8 of the block's largest gradient. All
+	// others of single operations are within 2.1e-6.
+	tolOpsCancelled = Tolerance{Rel: 1e-5, OfLargestGradient: 2e-7}
+	tolScheduler    = Tolerance{Rel: 1e-5}
+	tolLatents      = Tolerance{Rel: 5e-5}
 	// A network that is given the masked picture amplifies the rounding of the autoencoder: the same PyTorch program on
 	// another machine lies 8.2e-5 from the stored numbers, and in float64 7.7e-5.
 	tolInpainting  = Tolerance{Rel: 3e-4}
