@@ -54,13 +54,6 @@ func NewBatch(dev device.Device, most int) *Batch {
 // Most is how many are evaluated at once at most.
 func (b *Batch) Most() int { return b.most }
 
-// Waiting is how many wait for their turn.
-func (b *Batch) Waiting() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return len(b.turns)
-}
-
 // Seat is one drawing's place in a Batch. A nil Seat is that of a drawing which is
 // in none; its methods do nothing.
 type Seat struct {
@@ -71,8 +64,7 @@ type Seat struct {
 	bound   context.Context // what the device is bound to in this seat's turn
 	mounted *lora.Mounted   // in the layers' slots during this seat's turn
 	ask     *evaluation
-
-	together int
+	shared  int // evaluations with others so far
 }
 
 // Enter waits for a turn at the device. Its error is that of ctx, whose end means
@@ -218,9 +210,6 @@ func (s *Seat) Leave() {
 	b.pass()
 }
 
-// Together is how many evaluations the seat's drawing has shared with others.
-func (s *Seat) Together() int { return s.together }
-
 // remove takes a seat away.
 func (b *Batch) remove(s *Seat) {
 	without(&b.seats, s)
@@ -309,7 +298,7 @@ func (s *Seat) evaluate(p *autodiff.Pass, e evaluation) (*autodiff.Value, error)
 	s.back()
 	switch {
 	case e.done && e.err == nil:
-		s.together++
+		s.shared++
 		return autodiff.Constant(e.out), nil
 	case e.done:
 		e.out.Release()

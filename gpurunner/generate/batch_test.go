@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -82,7 +83,7 @@ func (d *drawn) draw(m *diffusion.Model, b *generate.Batch) {
 		d.pictures = append(d.pictures, p.Pix)
 		return nil
 	})
-	d.together = seat.Together()
+	d.together = seat.Shared()
 }
 
 // drawTogether draws all at once. The first waits until the others have come, so
@@ -98,6 +99,7 @@ func drawTogether(t *testing.T, m *diffusion.Model, b *generate.Batch, all []*dr
 		wg.Go(func() { d.draw(m, b) })
 	}
 	for b.Waiting() < len(all) {
+		runtime.Gosched()
 	}
 	gate.Leave()
 	wg.Wait()
@@ -276,6 +278,7 @@ func TestTogetherApart(t *testing.T) {
 				})
 			}
 			for b.Waiting() < len(some) {
+				runtime.Gosched()
 			}
 			gate.Leave()
 			wg.Wait()
