@@ -97,7 +97,7 @@ func TestTogether(t *testing.T) {
 				defer f.run(f.together(&crew))()
 				var ids []events.JobID
 				for _, j := range c.jobs {
-					time.Sleep(begun.Add(j.after).Sub(time.Now()))
+					time.Sleep(time.Until(begun.Add(j.after)))
 					ids = append(ids, f.job(of(j.base, j.seconds)).ID)
 				}
 				for i, id := range ids {
