@@ -50,16 +50,16 @@ type trained struct {
 // nil in them, for parts that are not trained), each up, then down. Packed
 // copies of convolutions' down factors follow the slab on Repack.
 //
-// Like the original it refuses a rank above the smaller side of a layer.
+// It refuses what [Base.CheckRank] refuses.
 func NewTrainable(pool *tensor.Pool, slab *nn.SlabBuilder, u *unet.UNet, encoders []*clip.Encoder, o TrainOptions) (*Trainable, error) {
 	if o.Scale == 0 {
 		o.Scale = 1
 	}
-	if o.Rank < 1 {
-		return nil, fmt.Errorf("the LoRA's rank is %d, it must be at least 1", o.Rank)
-	}
 	t := &Trainable{options: o, pool: pool}
 	place := func(p Part, list []nn.Module) error {
+		if err := o.Base.CheckRank(p, o.Targets, o.Rank); err != nil {
+			return err
+		}
 		layers := map[string]nn.Module{}
 		for _, m := range list {
 			layers[m.Path] = m
@@ -71,8 +71,6 @@ func NewTrainable(pool *tensor.Pool, slab *nn.SlabBuilder, u *unet.UNet, encoder
 				return fmt.Errorf("the loaded model has no %s", m)
 			case *layer.Slot() != nil:
 				return fmt.Errorf("%s carries an adapter already", m)
-			case o.Rank > min(m.Out, m.In):
-				return fmt.Errorf("the LoRA's rank is %d, but %s has %d inputs and %d outputs: take a rank of at most %d", o.Rank, m, m.In, m.Out, min(m.In, m.Out))
 			}
 			if err := t.add(slab, m, layer); err != nil {
 				return err
@@ -94,6 +92,24 @@ func NewTrainable(pool *tensor.Pool, slab *nn.SlabBuilder, u *unet.UNet, encoder
 		return nil, err
 	}
 	return t, nil
+}
+
+// CheckRank refuses a rank that a part's layers cannot have: one above the
+// smaller side of a layer, as the original does.
+func (b *Base) CheckRank(p Part, targets Targets, rank int) error {
+	if rank < 1 {
+		return fmt.Errorf("the LoRA's rank is %d, it must be at least 1", rank)
+	}
+	var narrow *Module
+	for _, m := range b.Targets(p, targets) {
+		if narrow == nil || min(m.In, m.Out) < min(narrow.In, narrow.Out) {
+			narrow = m
+		}
+	}
+	if narrow != nil && rank > min(narrow.In, narrow.Out) {
+		return fmt.Errorf("the LoRA's rank is %d, but %s has %d inputs and %d outputs: take a rank of at most %d", rank, narrow, narrow.In, narrow.Out, min(narrow.In, narrow.Out))
+	}
+	return nil
 }
 
 func (t *Trainable) add(slab *nn.SlabBuilder, m *Module, layer nn.Module) error {

@@ -317,7 +317,9 @@ func TestAdapterShape(t *testing.T) {
 	}
 	o := x.options()
 	o.LoRARank = 100
-	if _, err := Run(context.Background(), x.job(o)); err == nil || !strings.Contains(err.Error(), "rank") {
+	job := x.job(o)
+	job.Progress = func(p Progress) { t.Errorf("a step was made: %+v", p) } // hours, with a large base
+	if _, err := Run(context.Background(), job); err == nil || !strings.Contains(err.Error(), "rank") {
 		t.Errorf("a rank beyond the layers: %v", err)
 	}
 }

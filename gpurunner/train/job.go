@@ -252,8 +252,30 @@ func (r *run) checkModel() error {
 	case (o.ClassPrompt != "") != (r.Class != nil) && r.Job.feed == nil:
 		return errors.New("class_prompt and the class pictures belong together")
 	}
+	if err := r.checkRank(); err != nil {
+		return err
+	}
 	if x := m.Scheduler.TrainTimesteps; x < 1 {
 		return fmt.Errorf("the base model has %d training timesteps", x)
+	}
+	return nil
+}
+
+// checkRank refuses a rank that the tuning could not begin with, before the
+// inversion has taken its time.
+func (r *run) checkRank() error {
+	o := r.Options
+	var parts []lora.Part
+	if o.Method != MethodDreamBooth {
+		parts = append(parts, lora.UNet)
+	}
+	if o.TrainTextEncoder {
+		parts = append(parts, lora.TextEncoder, lora.TextEncoder2)
+	}
+	for _, p := range parts {
+		if err := r.Layers.CheckRank(p, lora.Targets(o.LoRATargets), o.LoRARank); err != nil {
+			return err
+		}
 	}
 	return nil
 }
