@@ -13,21 +13,21 @@ import (
 // the zip's directory claims.
 func listZip(r io.ReaderAt, length int64, l Limits) ([]file, error) {
 	if length > l.Archive {
-		return nil, fmt.Errorf("the zip has %s; the limit is %s: %w", size(length), size(l.Archive), ErrTooLarge)
+		return nil, refuse(ErrTooLarge, "the zip has %s; the limit is %s: take fewer or smaller pictures", size(length), size(l.Archive))
 	}
 	// A directory record takes 46 bytes and a name; zip.NewReader keeps one
 	// structure for each, so the bytes that it may read bound what it holds.
 	metered := &meteredReaderAt{r: r, left: 1<<20 + int64(l.Entries)*512}
 	z, err := zip.NewReader(metered, length)
 	if metered.left < 0 {
-		return nil, fmt.Errorf("the zip's list of files is larger than %d files need; the limit is %d files: %w", l.Entries, l.Entries, ErrTooMany)
+		return nil, refuse(ErrTooMany, "the zip's list of files is larger than %d files need; the limit is %d files: take fewer", l.Entries, l.Entries)
 	}
 	if err != nil {
 		return nil, notZip(r, length, err)
 	}
 	metered.unlimited = true
 	if len(z.File) > l.Entries {
-		return nil, fmt.Errorf("the zip lists %d files; the limit is %d: %w", len(z.File), l.Entries, ErrTooMany)
+		return nil, refuse(ErrTooMany, "the zip lists %d files; the limit is %d: take fewer", len(z.File), l.Entries)
 	}
 	var files []file
 	for _, f := range z.File {
@@ -56,7 +56,7 @@ func listZip(r io.ReaderAt, length int64, l Limits) ([]file, error) {
 // notZip says what a file is that is no zip.
 func notZip(r io.ReaderAt, length int64, err error) error {
 	if length == 0 {
-		return fmt.Errorf("the file is empty: %w", ErrNotAnArchive)
+		return refuse(ErrNotAnArchive, "the file is empty; put the pictures into a zip")
 	}
 	head := make([]byte, 512)
 	n, _ := r.ReadAt(head, 0) // as much as there is
@@ -66,15 +66,15 @@ func notZip(r io.ReaderAt, length int64, err error) error {
 		{"\xfd7zXZ", "an xz file"}, {"\x89PNG", "a PNG picture"}, {"\xff\xd8\xff", "a JPEG picture"}, {"%PDF", "a PDF"}, {"<!DOCTYPE", "a web page"}, {"<html", "a web page"},
 	} {
 		if bytes.HasPrefix(head, []byte(k.magic)) {
-			return fmt.Errorf("the file is %s; put the pictures into a zip: %w", k.name, ErrNotAnArchive)
+			return refuse(ErrNotAnArchive, "the file is %s; put the pictures into a zip", k.name)
 		}
 	}
 	if bytes.HasPrefix(head, []byte("PK\x03\x04")) {
 		if errors.Is(err, zip.ErrFormat) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return fmt.Errorf("the zip has no readable end; its upload or download broke off: %w", ErrNotAnArchive)
+			return refuse(ErrNotAnArchive, "the zip has no readable end; its upload or download broke off: fetch or make it again")
 		}
 	}
-	return fmt.Errorf("the file cannot be read as a zip (%w): %w", err, ErrNotAnArchive)
+	return refuse(errors.Join(ErrNotAnArchive, err), "the file cannot be read as a zip (%v); put the pictures into a zip", err)
 }
 
 // meteredReaderAt fails once more than its limit was read.

@@ -50,7 +50,7 @@ func hidden(name string) string {
 // budget counts down the unpacked bytes that may still be read.
 type budget struct{ left int64 }
 
-var errBudget = fmt.Errorf("the files unpack to more than is allowed in all: %w", ErrTooLarge)
+var errBudget = refuse(ErrTooLarge, "the files unpack to more than is allowed in all: take fewer or smaller ones")
 
 // read returns a file's contents, at most limit bytes. Its error is a reason
 // for people; errBudget ends the whole job.

@@ -23,7 +23,7 @@ func listFolder(root *os.Root, l Limits) ([]file, error) {
 			return nil
 		}
 		if len(files) == l.Entries {
-			return fmt.Errorf("the folder holds more than %d files: %w", l.Entries, ErrTooMany)
+			return refuse(ErrTooMany, "the folder holds more than %d files: put the pictures into a folder of their own", l.Entries)
 		}
 		f := file{name: name}
 		switch {

@@ -5,13 +5,26 @@ import (
 	"fmt"
 )
 
-// What Load can refuse. The errors that wrap these say what to do.
+// What Load can refuse. The errors that are these say what to do.
 var (
 	ErrNotAnArchive = errors.New("not a zip")
 	ErrTooLarge     = errors.New("too large")
 	ErrTooMany      = errors.New("too many files")
 	ErrNoPictures   = errors.New("no usable picture")
 )
+
+// refusal is an error whose message says all; kind is for errors.Is.
+type refusal struct {
+	message string
+	kind    error
+}
+
+func (r *refusal) Error() string { return r.message }
+func (r *refusal) Unwrap() error { return r.kind }
+
+func refuse(kind error, format string, args ...any) error {
+	return &refusal{fmt.Sprintf(format, args...), kind}
+}
 
 // Limits bound what is read. A zero field means the default.
 type Limits struct {

@@ -91,8 +91,8 @@ func load(ctx context.Context, where string, files []file, o Options) (*Set, err
 			continue
 		}
 		if len(l.set.Pictures) > o.Limits.Pictures {
-			return nil, fmt.Errorf("training pictures: the %s holds more than %d pictures; %d to %d are enough for a concept: %w",
-				where, o.Limits.Pictures, FewestAdvised, MostAdvised, ErrTooMany)
+			return nil, refuse(ErrTooMany, "training pictures: the %s holds more than %d pictures; %d to %d are enough for a concept",
+				where, o.Limits.Pictures, FewestAdvised, MostAdvised)
 		}
 	}
 	return l.set, l.finish(where)
@@ -331,7 +331,7 @@ func (l *loader) finish(where string) error {
 		if len(reasons) == 0 {
 			reasons = append(reasons, "it holds no files")
 		}
-		return fmt.Errorf("training pictures: the %s holds no picture that can be used (%s): %w", where, strings.Join(reasons, "; "), ErrNoPictures)
+		return refuse(ErrNoPictures, "training pictures: the %s holds no picture that can be used (%s); put JPEG, PNG or WebP pictures into it", where, strings.Join(reasons, "; "))
 	}
 	if n < FewestAdvised || n > MostAdvised {
 		l.note("%d pictures; %d to %d train best", n, FewestAdvised, MostAdvised)
