@@ -15,8 +15,8 @@
 // [Open] and [OpenAny] read every layout of the field, told apart by their
 // keys: that of cloneofsimo/lora in both orders of its indices, diffusers and
 // PEFT since 0.12, kohya and AUTOMATIC1111, LyCORIS' LoCon, LoHa and LoKr, and
-// embeddings of textual inversion, in safetensors or as torch.save wrote them
-// before. Names are looked up in a table that is made
+// embeddings of textual inversion, in safetensors, as torch.save wrote them
+// before, or in AUTOMATIC1111's pictures. Names are looked up in a table that is made
 // from the base's own layers; nothing is guessed from the text of a name. Every
 // key that found no layer is listed in [Set.Unused]; a file of which nothing fits
 // is an error, as is one whose shapes belong to another base. [Write] writes

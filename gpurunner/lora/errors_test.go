@@ -108,7 +108,7 @@ func TestOpenNotSafetensors(t *testing.T) {
 	for name, tt := range map[string]struct{ data, want string }{
 		"ErrZip":     {"PK\x03\x04\x00\x00\x08\x08archive/data.pkl", "no file that torch.save has written since 2020"},
 		"ErrPickle":  {"\x80\x02]q\x00(ctorch._utils\n_rebuild", "Python pickle without a zip around it"},
-		"ErrPicture": {"\x89PNG\r\n\x1a\n0000", "is a picture"},
+		"ErrPicture": {"\x89PNG\r\n\x1a\n0000", "no embedding lies in it"},
 		"ErrHTML":    {"<html><body>Not found</body></html>", "not a valid safetensors file"},
 		"ErrShort":   {"x", "not a valid safetensors file"},
 	} {

@@ -11,7 +11,8 @@ import (
 	"github.com/lowrank/lowrank/gpurunner/safetensors"
 )
 
-// Open reads an adapter file for a base model. A file of another base is a
+// Open reads an adapter file for a base model; of a folder that diffusers or
+// PEFT saved, the file in it. A file of another base is a
 // *MismatchError, one with algorithms that are not implemented an
 // *UnsupportedError, anything else that is wrong with it a *FileError or
 // *safetensors.FormatError.
@@ -34,6 +35,10 @@ func ReadAny(f *safetensors.File, bases ...*Base) (*Set, error) {
 }
 
 func openFile(path string, then func(*source) (*Set, error)) (*Set, error) {
+	path, err := inFolder(path)
+	if err != nil {
+		return nil, err
+	}
 	f, err := safetensors.Open(path)
 	if err != nil {
 		switch reason := notSafetensors(path); reason {
@@ -41,6 +46,10 @@ func openFile(path string, then func(*source) (*Set, error)) (*Set, error) {
 			return nil, err
 		case isTorch:
 			if f, err = openTorch(path); err != nil {
+				return nil, err
+			}
+		case isPicture:
+			if f, err = openPicture(path); err != nil {
 				return nil, err
 			}
 		default:
@@ -55,8 +64,11 @@ func openFile(path string, then func(*source) (*Set, error)) (*Set, error) {
 	return then(s)
 }
 
-// isTorch is notSafetensors' word for what torch.save writes.
-const isTorch = "torch"
+// notSafetensors' words for what torch.save writes, and for PNG pictures.
+const (
+	isTorch   = "torch"
+	isPicture = "picture"
+)
 
 // notSafetensors recognises what else people have.
 func notSafetensors(path string) string {
@@ -75,15 +87,33 @@ func notSafetensors(path string) string {
 	case head[0] == 0x80 && head[1] >= 2 && head[1] <= 5:
 		return "is a Python pickle without a zip around it, as PyTorch wrote before 2020; save it as .safetensors, for instance with safetensors.torch.save_file"
 	case string(head[1:]) == "PNG":
-		return "is a picture; embeddings inside of pictures are not read"
+		return isPicture
 	}
 	return ""
 }
 
-// peftConfig reads adapter_config.json beside PEFT's adapter_model.safetensors:
+// folderFiles are the names that diffusers and PEFT give an adapter's file in
+// the folder that they save, the newest first.
+var folderFiles = []string{"adapter_model.safetensors", "pytorch_lora_weights.safetensors", "learned_embeds.safetensors",
+	"adapter_model.bin", "pytorch_lora_weights.bin", "learned_embeds.bin"}
+
+// inFolder is the adapter's file where path is the folder around it, else path.
+func inFolder(path string) (string, error) {
+	if info, err := os.Stat(path); err != nil || !info.IsDir() {
+		return path, nil // opening it says what is wrong
+	}
+	for _, name := range folderFiles {
+		if _, err := os.Stat(filepath.Join(path, name)); err == nil {
+			return filepath.Join(path, name), nil
+		}
+	}
+	return "", &FileError{File: path, Reason: fmt.Sprintf("is a folder, and none that diffusers or PEFT saved: it has no %s; give the file itself", strings.Join(folderFiles[:3], ", no "))}
+}
+
+// peftConfig reads adapter_config.json beside PEFT's adapter_model file:
 // it has the scale, which the tensors have not.
 func peftConfig(path string) (map[string]any, error) {
-	if filepath.Base(path) != "adapter_model.safetensors" {
+	if name := filepath.Base(path); name != "adapter_model.safetensors" && name != "adapter_model.bin" {
 		return nil, nil
 	}
 	file := filepath.Join(filepath.Dir(path), "adapter_config.json")

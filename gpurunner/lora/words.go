@@ -85,7 +85,7 @@ func (s *source) wordOf(key string, n int) (name string, encoder int, ok bool) {
 	} else if s.meta[key] != embedFlag && !strings.HasPrefix(key, "<") {
 		// Textual inversion alone: the token is the file's name.
 		title := path.Base(filepath.ToSlash(s.name))
-		for _, ending := range []string{".safetensors", ".pt", ".bin"} {
+		for _, ending := range []string{".safetensors", ".pt", ".bin", ".png"} {
 			title = strings.TrimSuffix(title, ending)
 		}
 		switch {

@@ -19,8 +19,8 @@ func convertCommand() *cobra.Command {
 		Long: `Write a concept's file in another program's layout.
 
 IN may be in any layout of cloneofsimo/lora, diffusers, PEFT, kohya, AUTOMATIC1111 or LyCORIS; it is recognised by its
-keys. It may be a .safetensors file or one of PyTorch's (.pt, .bin), of which tensors are read and nothing is run. OUT
-gets one of three:
+keys. It may be a .safetensors file, one of PyTorch's (.pt, .bin), of which tensors are read and nothing is run, a folder
+that diffusers or PEFT saved, or a picture (.png) with an embedding inside. OUT gets one of three:
 
   cloneofsimo  the original's, which Replicate's models of 2023 read
   diffusers    diffusers 0.25 and later: pipe.load_lora_weights("OUT"); the concept's words lie in the file too, but
