@@ -49,28 +49,34 @@ type Config struct {
 }
 
 // perBlock is a number for all blocks, or one each.
-type perBlock []int
+type perBlock struct {
+	all  int
+	each []int // nil: all
+}
 
 func (p *perBlock) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		return nil // as if it were not there
+	}
 	var one int
 	if err := json.Unmarshal(b, &one); err == nil {
-		*p = perBlock{one}
+		*p = perBlock{all: one}
 		return nil
 	}
 	var many []int
 	if err := json.Unmarshal(b, &many); err != nil {
 		return fmt.Errorf("want a number or a list of numbers, got %.40s", b)
 	}
-	*p = many
+	*p = perBlock{each: many}
 	return nil
 }
 
 // at returns block i's number.
 func (p perBlock) at(i int) int {
-	if len(p) == 1 {
-		return p[0]
+	if p.each == nil {
+		return p.all
 	}
-	return p[i]
+	return p.each[i]
 }
 
 const (
@@ -84,13 +90,13 @@ const (
 func ParseConfig(data []byte) (Config, error) {
 	c := Config{
 		InChannels: 4, OutChannels: 4, LayersPerBlock: 2, CrossAttention: 1280, Groups: 32, NormEps: 1e-5, FlipSinCos: true,
-		Heads: perBlock{8}, TransformerDepth: perBlock{1}, ActFn: "silu", DownsamplePad: 1, ConvInKernel: 3, ConvOutKernel: 3,
+		Heads: perBlock{all: 8}, TransformerDepth: perBlock{all: 1}, ActFn: "silu", DownsamplePad: 1, ConvInKernel: 3, ConvOutKernel: 3,
 		MidBlockScale: 1, AttentionTypeStr: "default",
 	}
 	if err := json.Unmarshal(data, &c); err != nil {
 		return c, fmt.Errorf("unet's config.json: %w", err)
 	}
-	if c.NumHeads != nil && len(*c.NumHeads) > 0 {
+	if c.NumHeads != nil {
 		c.Heads = *c.NumHeads
 	}
 	if err := c.check(); err != nil {
@@ -107,13 +113,20 @@ func (c Config) check() error {
 	if len(c.DownBlocks) != n || len(c.UpBlocks) != n {
 		return fmt.Errorf("%d block_out_channels, %d down_block_types, %d up_block_types: they must be as many", n, len(c.DownBlocks), len(c.UpBlocks))
 	}
-	for name, p := range map[string]perBlock{"attention_head_dim": c.Heads, "transformer_layers_per_block": c.TransformerDepth} {
-		if len(p) != 1 && len(p) != n {
-			return fmt.Errorf("%s has %d entries for %d blocks", name, len(p), n)
+	heads := "attention_head_dim"
+	if c.NumHeads != nil {
+		heads = "num_attention_heads"
+	}
+	for _, p := range []struct {
+		name string
+		perBlock
+	}{{heads, c.Heads}, {"transformer_layers_per_block", c.TransformerDepth}} {
+		if p.each != nil && len(p.each) != n {
+			return fmt.Errorf("%s is a list of %d for %d blocks; it must be one number, or one for each block", p.name, len(p.each), n)
 		}
-		for _, v := range p {
-			if v < 1 || v > 1024 {
-				return fmt.Errorf("%s is %d", name, v)
+		for i := range n {
+			if v := p.at(i); v < 1 || v > 1024 {
+				return fmt.Errorf("%s is %d; it must be from 1 to 1024", p.name, v)
 			}
 		}
 	}
@@ -155,6 +168,28 @@ func (c Config) check() error {
 		}
 	}
 	return nil
+}
+
+// AttentionWork is the number of multiply-adds of self-attention's products in
+// one evaluation on one sample of h×w latents.
+func (c Config) AttentionWork(h, w int) float64 {
+	work, last := 0.0, len(c.Channels)-1
+	for i, ch := range c.Channels {
+		layers := 0
+		if c.DownBlocks[i] == crossDown {
+			layers += c.LayersPerBlock
+		}
+		if c.UpBlocks[last-i] == crossUp {
+			layers += c.LayersPerBlock + 1
+		}
+		if i == last {
+			layers++ // of the middle
+		}
+		tokens := float64(h) * float64(w)
+		work += 2 * tokens * tokens * float64(ch*layers*c.TransformerDepth.at(i)) // q·kᵀ and p·v
+		h, w = (h+1)/2, (w+1)/2
+	}
+	return work
 }
 
 func set(s *string) bool { return s != nil && *s != "" }

@@ -143,6 +143,11 @@ func TestParseConfig(t *testing.T) {
 		{"ErrGroups", `[32,64]`, `[32,65]`, "no multiple of norm_num_groups"},
 		{"ErrHeads", `"attention_head_dim":8`, `"attention_head_dim":[8,7]`, "no multiple of its 7 heads"},
 		{"ErrHeadsType", `"attention_head_dim":8`, `"attention_head_dim":"8"`, "want a number or a list"},
+		{"ErrHeadsOne", `"attention_head_dim":8`, `"attention_head_dim":[8]`, "attention_head_dim is a list of 1 for 2 blocks"},
+		{"ErrHeadsNone", `"attention_head_dim":8`, `"num_attention_heads":[]`, "num_attention_heads is a list of 0 for 2 blocks"},
+		{"ErrHeadsZero", `"attention_head_dim":8`, `"attention_head_dim":0`, "attention_head_dim is 0; it must be from 1"},
+		{"ErrDepthOne", `{"block`, `{"transformer_layers_per_block":[1],"block`, "transformer_layers_per_block is a list of 1"},
+		{"OKNull", `"attention_head_dim":8`, `"attention_head_dim":null,"num_attention_heads":4`, ""},
 		{"ErrAddEmbedding", `{"block`, `{"addition_embed_type":"image","block`, "is not known"},
 		{"ErrOtherModel", `{"block`, `{"class_embed_type":"timestep","block`, "class_embed_type"},
 	} {
