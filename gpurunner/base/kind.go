@@ -2,7 +2,9 @@ package base
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/lowrank/lowrank/gpurunner/sampler"
 )
@@ -57,6 +59,9 @@ type traits struct {
 	second     bool // there is a second text encoder
 }
 
+// pipelineConfig says how the parts belong together. Folders of parts that were put together by hand lack it.
+const pipelineConfig = "model_index.json"
+
 // readTraits reads them through config, which gives a part's JSON.
 func readTraits(config func(path string) ([]byte, error), second bool) (*traits, error) {
 	t := &traits{second: second}
@@ -66,8 +71,12 @@ func readTraits(config func(path string) ([]byte, error), second bool) (*traits,
 		into any
 	}{
 		{"unet/config.json", &t.unet}, {"vae/config.json", &t.vae}, {"text_encoder/config.json", &t.text},
+		{pipelineConfig, &map[string]any{}},
 	} {
 		text, err := config(f.path)
+		if f.path == pipelineConfig && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 )
 
 // Config is what scheduler_config.json says. Absent keys have diffusers' defaults, which in part depend on the
@@ -52,14 +53,24 @@ func StableDiffusion() Config {
 func ParseConfig(data []byte) (Config, error) {
 	c := Config{TrainTimesteps: 1000, BetaStart: 0.0001, BetaEnd: 0.02, BetaSchedule: "linear", PredictionType: "epsilon"}
 	if err := json.Unmarshal(withoutInfinities(data), &c); err != nil {
-		return Config{}, fmt.Errorf("scheduler configuration: %w", err)
+		return Config{}, fmt.Errorf("scheduler/scheduler_config.json: %w", err)
 	}
 	return c, c.check()
 }
 
+// classes are diffusers' schedulers that read these keys as this package does: a model that names one of them can be
+// drawn with any method. The others have another noise schedule (flow matching, EDM) or belong to a network that is
+// trained for them alone (LCM).
+var classes = []string{
+	"DDIMScheduler", "DDIMParallelScheduler", "DDPMScheduler", "DDPMParallelScheduler", "DEISMultistepScheduler",
+	"DPMSolverMultistepScheduler", "DPMSolverSDEScheduler", "DPMSolverSinglestepScheduler", "EulerAncestralDiscreteScheduler",
+	"EulerDiscreteScheduler", "HeunDiscreteScheduler", "KDPM2AncestralDiscreteScheduler", "KDPM2DiscreteScheduler",
+	"LMSDiscreteScheduler", "PNDMScheduler", "SASolverScheduler", "UniPCMultistepScheduler",
+}
+
 func (c Config) check() error {
 	bad := func(key string, value any, want string) error {
-		return fmt.Errorf("scheduler configuration: %s is %v; supported: %s", key, value, want)
+		return fmt.Errorf("scheduler/scheduler_config.json: %s is %v; supported: %s", key, value, want)
 	}
 	oneOf := func(value string, names ...string) bool {
 		for _, n := range names {
@@ -70,6 +81,8 @@ func (c Config) check() error {
 		return value == ""
 	}
 	switch {
+	case !oneOf(c.ClassName, classes...):
+		return bad("_class_name", fmt.Sprintf("%q", c.ClassName), strings.Join(classes, ", "))
 	case c.TrainTimesteps < 1 || c.TrainTimesteps > 100_000:
 		return bad("num_train_timesteps", c.TrainTimesteps, "1 to 100000")
 	case c.TrainedBetas != nil && len(c.TrainedBetas) != c.TrainTimesteps:
