@@ -40,6 +40,13 @@ type Separate interface {
 	Separate() bool
 }
 
+// Roomy is a device that knows how much memory it has left.
+type Roomy interface {
+	// Room returns the most bytes that callers may get beyond what they hold;
+	// known is false where the machine does not tell.
+	Room() (bytes int64, known bool)
+}
+
 // Device is a machine that runs the engine's kernels.
 type Device interface {
 	Memory

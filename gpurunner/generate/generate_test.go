@@ -134,6 +134,41 @@ func TestCancel(t *testing.T) {
 	drawAll(t, m, r)
 }
 
+// TestSizeBeyondMemory: a picture that the device cannot hold is refused before
+// anything of its size is asked for.
+func TestSizeBeyondMemory(t *testing.T) {
+	dev, err := cpu.New(cpu.Options{Limit: 64 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := diffusion.Open(tensor.NewPool(dev), enginetest.Base(t, embedded.Name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Release()
+	for _, tt := range []struct {
+		name string
+		side int
+		want string
+	}{
+		{"OK", 64, ""},
+		{"ErrLarge", 1024, "size 1024x1024: the picture needs at least 0.6 GiB of memory, and 0.1 GiB are left; lower width and height"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := ""
+			if err := generate.CheckSize(m, tt.side, tt.side); err != nil {
+				got = err.Error()
+			}
+			if got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+			if s := dev.Stats(); s.Peak > 0 {
+				t.Errorf("%d bytes were held", s.Peak)
+			}
+		})
+	}
+}
+
 func TestDrawErrors(t *testing.T) {
 	m := openEmbedded(t, 2)
 	good := func() generate.Request {
@@ -147,6 +182,8 @@ func TestDrawErrors(t *testing.T) {
 	}{
 		{"ErrSize", func(r *generate.Request) { r.Width = 60 }, "60x64: width and height must be multiples of 8"},
 		{"ErrSizeZero", func(r *generate.Request) { r.Height = 0 }, "64x0"},
+		{"ErrSizeSide", func(r *generate.Request) { r.Width, r.Height = 65536, 65536 }, "65536x65536: width and height must be at most 16384"},
+		{"ErrSizeWork", func(r *generate.Request) { r.Width, r.Height = 16384, 16384 }, "16384x16384: one step of this model would take more than"},
 		{"ErrScheduler", func(r *generate.Request) { r.Scheduler = "EULER" }, `scheduler "EULER" is not one of DDIM`},
 		{"ErrSteps", func(r *generate.Request) { r.Steps = 0 }, "number of inference steps is 0"},
 		{"ErrNum", func(r *generate.Request) { r.Num = -1 }, "number of pictures is -1"},

@@ -1,8 +1,6 @@
 package generate
 
 import (
-	"fmt"
-
 	"github.com/lowrank/lowrank/gpurunner/imageops"
 )
 
@@ -39,13 +37,4 @@ func roundHalfEven(x float32) uint8 {
 		n++
 	}
 	return n
-}
-
-// checkSize refuses sizes that the autoencoder cannot make.
-func checkSize(w, h, factor int) error {
-	factor = max(factor, 8)
-	if w < factor || h < factor || w%factor != 0 || h%factor != 0 {
-		return fmt.Errorf("size %dx%d: width and height must be multiples of %d, at least %d", w, h, factor, factor)
-	}
-	return nil
 }

@@ -12,7 +12,8 @@ import (
 // Request says what to draw.
 type Request struct {
 	Prompt, Negative string
-	Width, Height    int // pixels; with Image, 0 means its size, rounded down to the autoencoder's multiple
+	EncodeEmpty      bool // encode an empty Negative too where the model takes zeros in its place (SDXL)
+	Width, Height    int  // pixels; with Image, 0 means its size, rounded down to the autoencoder's multiple
 	Steps            int
 	Guidance         float64 // 1 and below: the negative prompt is not used
 	Scheduler        sampler.Kind
@@ -84,5 +85,5 @@ func (r *Request) fill(m *diffusion.Model) error {
 	case m.Inpaints() && r.Mask == nil:
 		return fmt.Errorf("this base model is made to inpaint: give it an image and a mask")
 	}
-	return checkSize(r.Width, r.Height, factor)
+	return CheckSize(m, r.Width, r.Height)
 }

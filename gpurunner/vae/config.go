@@ -54,5 +54,16 @@ func ParseConfig(data []byte) (Config, error) {
 	return c, nil
 }
 
+// DecoderBytes is the least device memory that decoding one picture from
+// latents of h×w takes: the two feature maps of the picture's size that its
+// widest residual block reads, and the one that it makes.
+func (c Config) DecoderBytes(h, w int) int64 {
+	const float = 4 // bytes
+	out := c.Channels[0]
+	in := c.Channels[min(1, len(c.Channels)-1)]
+	pixels := int64(h*c.Factor()) * int64(w*c.Factor())
+	return float * pixels * int64(2*in+out)
+}
+
 // Factor is the number of picture pixels a latent pixel stands for, each way.
 func (c Config) Factor() int { return 1 << (len(c.Channels) - 1) }

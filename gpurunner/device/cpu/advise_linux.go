@@ -17,11 +17,18 @@ func adviseHuge(p []byte) { _ = unix.Madvise(p, unix.MADV_HUGEPAGE) }
 // has and ends some process when the pages are touched: an error in time is
 // better.
 func room(size int) error {
+	if left, known := machineRoom(); known && int64(size) > left {
+		return fmt.Errorf("the machine has %d bytes left", left)
+	}
+	return nil
+}
+
+// machineRoom is what the machine has left, swap space with it.
+func machineRoom() (left int64, known bool) {
 	text, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
-		return nil // nothing is known
+		return 0, false
 	}
-	left, known := int64(0), false
 	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
 		var kib int64
 		if n, _ := fmt.Sscanf(lines.Text(), "MemAvailable: %d kB", &kib); n == 1 {
@@ -30,8 +37,5 @@ func room(size int) error {
 			left += kib << 10
 		}
 	}
-	if known && int64(size) > left {
-		return fmt.Errorf("the machine has %d bytes left", left)
-	}
-	return nil
+	return left, known
 }

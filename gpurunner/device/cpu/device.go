@@ -48,6 +48,7 @@ type Device struct {
 var (
 	_ device.Device   = (*Device)(nil)
 	_ device.Separate = (*Device)(nil)
+	_ device.Roomy    = (*Device)(nil)
 )
 
 // New returns a device. It starts nothing and maps no memory until used.
@@ -139,6 +140,16 @@ func (d *Device) Sync() error {
 		return err
 	}
 	return d.ctx.Err()
+}
+
+// Room implements device.Roomy.
+func (d *Device) Room() (bytes int64, known bool) {
+	if d.options.Limit > 0 {
+		return d.options.Limit - d.stats.Live, true
+	}
+	left, known := machineRoom()
+	// What the heaps have mapped and nobody holds comes first.
+	return left + d.memory.mapped + d.frozen.mapped - d.stats.Live, known
 }
 
 // fail keeps the first failure for Sync.
