@@ -2,8 +2,10 @@ package diffusion
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/lowrank/lowrank/gpurunner/clip"
 	"github.com/lowrank/lowrank/gpurunner/device"
@@ -18,7 +20,7 @@ import (
 // Files are a base model's parts as they are stored, under diffusers' names.
 type Files interface {
 	// Config returns a JSON file: "unet/config.json". Its error says which
-	// file is missing or unreadable.
+	// file is missing, and wraps fs.ErrNotExist then, or unreadable.
 	Config(path string) ([]byte, error)
 	// Has reports whether a part is there: "text_encoder_2".
 	Has(part string) bool
@@ -39,6 +41,7 @@ type Model struct {
 	files      Files
 	unetConfig unet.Config
 	vaeConfig  vae.Config
+	pipeline   pipeline
 
 	unet    network[*unet.UNet]
 	encoder network[*vae.Encoder]
@@ -52,6 +55,12 @@ type TextEncoder struct {
 	Tokenizer *tokenizer.Tokenizer
 
 	net network[*clip.Encoder]
+}
+
+// pipeline is what model_index.json says beside the parts' names.
+type pipeline struct {
+	// ZeroNegative of SDXL: an absent negative prompt is encoded as zeros.
+	ZeroNegative bool `json:"force_zeros_for_empty_prompt"`
 }
 
 // network is a part that loads when first used.
@@ -82,6 +91,16 @@ func Open(pool *tensor.Pool, files Files) (*Model, error) {
 	}
 	if m.Scheduler, err = sampler.ParseConfig(raw); err != nil {
 		return nil, err
+	}
+	m.pipeline.ZeroNegative = true // as diffusers' pipeline has it
+	switch raw, err = files.Config("model_index.json"); {
+	case errors.Is(err, fs.ErrNotExist): // parts that were put together by hand
+	case err != nil:
+		return nil, err
+	default:
+		if err := json.Unmarshal(raw, &m.pipeline); err != nil {
+			return nil, fmt.Errorf("model_index.json: %w", err)
+		}
 	}
 	for i, part := range []string{"text_encoder", "text_encoder_2"} {
 		if i > 0 && !files.Has(part) {
@@ -151,6 +170,10 @@ func (m *Model) VAEConfig() vae.Config { return m.vaeConfig }
 
 // Inpaints reports whether the denoiser takes a mask and a masked picture.
 func (m *Model) Inpaints() bool { return m.unetConfig.InChannels != m.vaeConfig.LatentChannels }
+
+// ZeroNegative reports whether guidance without a negative prompt starts from
+// zeros in place of the empty prompt's encoding.
+func (m *Model) ZeroNegative() bool { return m.IsXL() && m.pipeline.ZeroNegative }
 
 // IsXL reports whether the model is an SDXL.
 func (m *Model) IsXL() bool { return len(m.Text) == 2 }

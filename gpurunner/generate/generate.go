@@ -133,8 +133,7 @@ func (d *drawing) prepare(p *autodiff.Pass) (err error) {
 		return err
 	}
 	if d.m.IsXL() {
-		if guided && d.r.Negative == "" {
-			// force_zeros_for_empty_prompt of diffusers' pipeline.
+		if guided && d.r.Negative == "" && !d.r.EncodeEmpty && d.m.ZeroNegative() {
 			for _, v := range []*autodiff.Value{d.encoded.Context, d.encoded.Pooled} {
 				p.Device().Fill(v.T.Data.Slice(0, v.T.Len()/2), 0)
 			}

@@ -64,6 +64,7 @@ func comparePipeline(t *testing.T, pool *tensor.Pool, c *paritytest.Case) {
 		Steps: int(number("num_inference_steps", "steps")), Guidance: number("guidance_scale", "guidance"), Scheduler: kind,
 		Strength: number("strength"), Original: original,
 	}
+	_, r.EncodeEmpty = c.Meta["negative_prompt"].(string) // and not null
 	input := c
 	if original {
 		input = nil
@@ -76,10 +77,18 @@ func comparePipeline(t *testing.T, pool *tensor.Pool, c *paritytest.Case) {
 	if task != "txt2img" {
 		x := input.Tensor(t, "in.image")
 		r.Image = &imageops.Picture{Width: x.Shape[1], Height: x.Shape[0], Pix: x.U8}
+		if original {
+			if r.Image, err = r.Image.ResizeToMultiple(32); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	if strings.HasPrefix(task, "inpaint") {
 		x := input.Tensor(t, "in.mask")
 		r.Mask = &generate.Mask{Width: x.Shape[1], Height: x.Shape[0], Values: x.U8}
+		if original {
+			r.Mask = latentMask(r.Mask, r.Width, r.Height, m.VAEConfig().Factor())
+		}
 	}
 	r.Noise = recorded{t, c, task, m.Inpaints()}
 
@@ -118,6 +127,22 @@ func comparePipeline(t *testing.T, pool *tensor.Pool, c *paritytest.Case) {
 		name = "callback_timesteps"
 	}
 	c.CompareNumbers(t, ts, name)
+}
+
+// latentMask takes of a mask the pixel in the middle of each latent's share, as
+// the original's legacy inpainting does straight from a mask of any size, and
+// spreads it over the latent's pixels of a drawing of w×h.
+func latentMask(m *generate.Mask, w, h, factor int) *generate.Mask {
+	out := &generate.Mask{Width: w, Height: h}
+	for y := range h {
+		for x := range w {
+			// (2i+1)/2n of the way, n latents in all.
+			my := (2*(y/factor) + 1) * m.Height * factor / (2 * h)
+			mx := (2*(x/factor) + 1) * m.Width * factor / (2 * w)
+			out.Values = append(out.Values, m.Values[my*m.Width+mx])
+		}
+	}
+	return out
 }
 
 // plan is the plan that Draw follows.
