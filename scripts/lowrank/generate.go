@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -93,6 +94,9 @@ func draw(cmd *cobra.Command, prompt string, f *drawFlags) error {
 	if err := checkOutput(f.out); err != nil {
 		return err
 	}
+	if ext := filepath.Ext(f.out); ext != "" && !strings.EqualFold(ext, ".png") {
+		return fmt.Errorf("--out %s: pictures are written as PNG; name it %s.png", f.out, strings.TrimSuffix(f.out, ext))
+	}
 	if err := handOver(f.device); err != nil {
 		return err
 	}
@@ -140,7 +144,7 @@ func draw(cmd *cobra.Command, prompt string, f *drawFlags) error {
 	err = generate.Draw(ctx, m, *r, func(i int, p *imageops.Picture) error {
 		path := outputPath(f.out, i, f.num)
 		written = append(written, path)
-		return writePicture(path, p, parameters(prompt, f.negative, r, f.base, i))
+		return writePicture(ctx, path, p, parameters(prompt, f.negative, r, f.base, i))
 	})
 	bar.close()
 	if err != nil {
@@ -159,6 +163,7 @@ func request(cmd *cobra.Command, f *drawFlags, card base.Card, m *diffusion.Mode
 		Width: card.Drawing.Width, Height: card.Drawing.Height, Strength: f.strength, Last: true,
 	}
 	set := cmd.Flags().Changed
+	r.EncodeEmpty = set("negative") // --negative "" is one that is empty, and not none
 	if !set("steps") {
 		r.Steps = card.Drawing.Steps
 	}
@@ -180,8 +185,26 @@ func request(cmd *cobra.Command, f *drawFlags, card base.Card, m *diffusion.Mode
 		if r.Width, r.Height, err = parseSize(f.size); err != nil {
 			return nil, err
 		}
+		// Before --image is made that large.
+		if err := generate.CheckSize(m, r.Width, r.Height); err != nil {
+			return nil, fmt.Errorf("--%w", err) // it begins with the size
+		}
 	}
-	return r, readInputs(f, r, set("size"), m.VAEConfig().Factor())
+	return r, await(cmd.Context(), func() error { return readInputs(f, r, set("size"), m.VAEConfig().Factor()) })
+}
+
+// await returns what f does, or the error of ctx when that ends first: large
+// pictures take seconds to read and to compress, and the process is about to end
+// then.
+func await(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // readInputs reads --image and --mask. Without --size the picture's own size,
@@ -293,9 +316,9 @@ func parameters(prompt, negative string, r *generate.Request, base string, i int
 
 // writePicture writes a PNG beside its place and moves it there, so that no
 // half picture is left.
-func writePicture(path string, p *imageops.Picture, text string) error {
+func writePicture(ctx context.Context, path string, p *imageops.Picture, text string) error {
 	var b bytes.Buffer
-	if err := pngtext.Encode(&b, p.Image(), text); err != nil {
+	if err := await(ctx, func() error { return pngtext.Encode(&b, p.Image(), text) }); err != nil {
 		return err
 	}
 	return writeFile(path, b.Bytes())

@@ -33,10 +33,11 @@ type progress struct {
 // linePause is between two lines where there is no terminal.
 const linePause = 5 * time.Second
 
-// newProgress shows work called label on out.
+// newProgress shows work called label on out. A terminal that cannot move its
+// cursor gets lines too.
 func newProgress(out io.Writer, label string) *progress {
 	p := &progress{out: out, label: label, begun: time.Now()}
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" {
 		p.container = mpb.New(mpb.WithOutput(out), mpb.WithWidth(40))
 	}
 	return p

@@ -252,7 +252,7 @@ func previewer(f *trainFlags, m *diffusion.Model, card base.Card, seed uint64) f
 		r := generate.Request{Prompt: strings.ReplaceAll(prompt, "<1>", p.Concept), Words: p.Words, Seed: seed,
 			Width: card.Drawing.Width, Height: card.Drawing.Height, Steps: card.Drawing.Steps, Guidance: card.Drawing.Guidance}
 		return generate.Draw(ctx, m, r, func(i int, pic *imageops.Picture) error {
-			return writePicture(path, pic, parameters(prompt, "", &r, f.base, i))
+			return writePicture(ctx, path, pic, parameters(prompt, "", &r, f.base, i))
 		})
 	}
 }
