@@ -43,6 +43,10 @@ type File struct {
 // A mapped file must not be cut short while it is in use: the operating system would end the process at the
 // next read of the missing pages. Replace model files by renaming, never in place.
 func Open(path string) (*File, error) {
+	// To open a named pipe would wait for somebody to write to it.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("open safetensors file: %s is not a regular file", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open safetensors file: %w", err)
@@ -95,6 +99,9 @@ func OpenBytes(name string, b []byte) (*File, error) {
 // OpenFS opens a file of fsys. The real files of os.DirFS are mapped; a file that has a method Bytes() []byte,
 // as the embedded base model's have, is used where it lies; any other is read into memory.
 func OpenFS(fsys fs.FS, name string) (*File, error) {
+	if info, err := fs.Stat(fsys, name); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("open safetensors file: %s is not a regular file", name)
+	}
 	f, err := fsys.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("open safetensors file: %w", err)
@@ -109,9 +116,6 @@ func OpenFS(fsys fs.FS, name string) (*File, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("open safetensors file: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("open safetensors file: %s is not a regular file", name)
 	}
 	b := make([]byte, info.Size())
 	if _, err := io.ReadFull(f, b); err != nil {

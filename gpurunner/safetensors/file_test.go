@@ -3,6 +3,7 @@ package safetensors
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -65,6 +66,18 @@ func TestOpenErrors(t *testing.T) {
 	}
 	if _, err := Open(dir); err == nil {
 		t.Error("a folder was opened")
+	}
+}
+
+// TestTooManyTensors: a header of millions of tensors would take a gigabyte.
+func TestTooManyTensors(t *testing.T) {
+	var b strings.Builder
+	for i := range maxTensors + 1 {
+		fmt.Fprintf(&b, `,"%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}`, i)
+	}
+	_, err := OpenBytes("many", raw("{"+b.String()[1:]+"}"))
+	if err == nil || !strings.Contains(err.Error(), "its header lists more than 65536 tensors") {
+		t.Errorf("got %v", err)
 	}
 }
 

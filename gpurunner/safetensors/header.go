@@ -15,6 +15,12 @@ import (
 // maxHeader is the limit that the format's own library sets.
 const maxHeader = 100_000_000
 
+// Far above what any model has; each tensor costs some hundred bytes, and errors show shapes.
+const (
+	maxTensors = 1 << 16
+	maxDims    = 64 // PyTorch's
+)
+
 const metadataKey = "__metadata__"
 
 // entry is one tensor as the header has it; begin and end count from the start of the data.
@@ -184,7 +190,9 @@ func (p *headerParser) parse() (*header, error) {
 		if err != nil {
 			return nil, err
 		}
-		h.entries = append(h.entries, e)
+		if h.entries = append(h.entries, e); len(h.entries) > maxTensors {
+			return nil, p.fail("", "its header lists more than %d tensors", maxTensors)
+		}
 	}
 	if _, err := p.dec.Token(); err != nil {
 		return nil, p.fail("", "its header is not JSON: %v", err)
@@ -342,7 +350,9 @@ func (p *headerParser) numbers(name, field string, length int) ([]uint64, error)
 		if err != nil {
 			return nil, p.fail(name, "has the number %s in its %s, where whole numbers from 0 on are due", shorten(number.String()), field)
 		}
-		out = append(out, n)
+		if out = append(out, n); len(out) > maxDims {
+			return nil, p.fail(name, "has more than %d numbers in its %s", maxDims, field)
+		}
 	}
 	if _, err := p.token(name); err != nil {
 		return nil, err
