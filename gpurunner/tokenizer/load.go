@@ -50,6 +50,7 @@ func newBPE(tokens []string, mergesText []byte) (*bpe, error) {
 	b.addBytes(func(token string) (int32, bool) { id, ok := ids[token]; return id, ok })
 	b.merges = newMergeTable(len(tokens))
 	var joined []byte
+	made := 0
 	err := parseMerges(mergesText, func(left, right []byte) error {
 		l, ok := ids[string(left)]
 		if !ok {
@@ -68,8 +69,14 @@ func newBPE(tokens []string, mergesText []byte) (*bpe, error) {
 			return errors.New("there are more merges than tokens")
 		}
 		b.merges.add(l, r, id)
+		made++
 		return nil
 	})
+	// Bytes, alone and at the end of a word, need no merge, and a few tokens are special. Of a file that was cut short
+	// every text would come out in pieces.
+	if rest := len(tokens) - 2*256; err == nil && rest-made > max(made, 64) {
+		err = &atLine{0, fmt.Errorf("it makes %d of vocab.json's %d tokens of several bytes: it is cut short", made, rest)}
+	}
 	return b, err
 }
 

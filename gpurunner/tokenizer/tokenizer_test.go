@@ -194,6 +194,7 @@ var broken = []struct {
 	{"MergeUnknownResult", "merges.txt", "b a\n", `it makes "ba"`},
 	{"MergesNotUTF8", "merges.txt", "a \xff\n", "not UTF-8"},
 	{"MergesTooMany", "merges.txt", strings.Repeat("a b\n", 11), "more merges than tokens"},
+	{"MergesCut", "vocab.json", moreTokens(605), "merges.txt: it makes 3 of vocab.json's 93 tokens of several bytes: it is cut short"},
 	{"ConfigNotJSON", "tokenizer_config.json", "{", "tokenizer_config.json"},
 	{"ConfigTokenNumber", "tokenizer_config.json", `{"pad_token": 3}`, "want a token's text"},
 	{"ConfigPadUnknown", "tokenizer_config.json", `{"pad_token": "zz"}`, `the pad_token "zz" is not in vocab.json`},
@@ -201,6 +202,15 @@ var broken = []struct {
 	{"AddedEmpty", "added_tokens.json", `{"": 10}`, "has no text"},
 	{"AddedKeyNotID", "tokenizer_config.json", `{"added_tokens_decoder": {"x": {"content": "y"}}}`, "is not an id"},
 	{"SpecialMapNotJSON", "special_tokens_map.json", "nope", "special_tokens_map.json"},
+}
+
+// moreTokens is small's vocabulary and as many other tokens as n needs.
+func moreTokens(n int) string {
+	vocab := strings.TrimSuffix(string(small()["vocab.json"].Data), "\n}\n")
+	for id := strings.Count(vocab, "\n"); id < n; id++ {
+		vocab += fmt.Sprintf(",\n\"word%d\": %d", id, id)
+	}
+	return vocab + "\n}\n"
 }
 
 func TestLoadErrors(t *testing.T) {
