@@ -3,6 +3,7 @@ package base
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 // stored in. It remembers what was looked up.
 type Weights struct {
 	part    string
+	path    string
 	tensors map[string]safetensors.Tensor
 	names   []string // sorted
 
@@ -26,7 +28,7 @@ type Weights struct {
 type rename func(t safetensors.Tensor) (safetensors.Tensor, error)
 
 func newWeights(part string, files []*safetensors.File, to rename) (*Weights, error) {
-	w := &Weights{part: part, tensors: map[string]safetensors.Tensor{}, used: map[string]bool{}}
+	w := &Weights{part: part, path: pathOf(part, files), tensors: map[string]safetensors.Tensor{}, used: map[string]bool{}}
 	stored := map[string]string{}
 	for _, f := range files {
 		for _, name := range f.Names() {
@@ -57,6 +59,20 @@ func newWeights(part string, files []*safetensors.File, to rename) (*Weights, er
 	slices.Sort(w.names)
 	return w, nil
 }
+
+// pathOf is the file of a part's weights, or the folder where they are several.
+func pathOf(part string, files []*safetensors.File) string {
+	switch len(files) {
+	case 0:
+		return part
+	case 1:
+		return files[0].Name()
+	}
+	return filepath.Dir(files[0].Name())
+}
+
+// Path is where the weights are stored, for errors.
+func (w *Weights) Path() string { return w.path }
 
 // Lookup finds a weight by its diffusers name.
 func (w *Weights) Lookup(name string) (safetensors.Tensor, bool) {

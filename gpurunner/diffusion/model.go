@@ -265,6 +265,9 @@ func load[T any](m *Model, n *network[T], part string, build func(l *nn.Loader) 
 		if errors.Is(err, device.ErrOutOfMemory) {
 			return none, &TooLargeError{Part: part, Err: err}
 		}
+		if w, ok := weights.(interface{ Path() string }); ok {
+			return none, fmt.Errorf("%s: %w", w.Path(), err)
+		}
 		return none, fmt.Errorf("%s: %w", part, err)
 	}
 	n.net, n.resources, n.loaded = net, l.Resources(), true

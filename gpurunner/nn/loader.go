@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/lowrank/lowrank/gpurunner/autodiff"
 	"github.com/lowrank/lowrank/gpurunner/device"
@@ -78,18 +79,40 @@ func (l *Loader) Path(name string) string {
 	return l.prefix + "." + name
 }
 
-// Err returns everything that was wrong, nil if nothing was.
+// Err returns what was wrong, the first few things of many, nil if nothing was.
 func (l *Loader) Err() error {
 	if err := l.shared.ctx.Err(); err != nil {
 		return err
 	}
-	const most = 10
+	const most = 3
 	errs := l.shared.errs
-	if len(errs) > most {
-		errs = append(errs[:most:most], fmt.Errorf("and %d more", len(l.shared.errs)-most))
+	switch n := len(errs); {
+	case n == 0:
+		return nil
+	case n == 1:
+		return errs[0]
+	case n <= most:
+		return sentence{errs, ""}
+	default:
+		return sentence{errs[:most], fmt.Sprintf("; and %d more", n-most)}
 	}
-	return errors.Join(errs...)
 }
+
+// sentence is several errors on one line.
+type sentence struct {
+	errs []error
+	end  string
+}
+
+func (s sentence) Error() string {
+	var parts []string
+	for _, err := range s.errs {
+		parts = append(parts, err.Error())
+	}
+	return strings.Join(parts, "; ") + s.end
+}
+
+func (s sentence) Unwrap() []error { return s.errs }
 
 // Fail adds an error to those that Err returns.
 func (l *Loader) Fail(err error) { l.shared.errs = append(l.shared.errs, err) }

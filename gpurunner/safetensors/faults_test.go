@@ -30,7 +30,7 @@ var faults = []struct {
 	{"HeaderEmpty", raw(""), "not JSON"},
 	{"HeaderNotUTF8", raw("{\"\xff\":1}"), "not UTF-8"},
 	{"HeaderNotJSON", raw("{pickle"), "not JSON"},
-	{"TooManyDims", raw(`{"a":{"dtype":"U8","shape":[` + strings.Repeat("1,", 64) + `1],"data_offsets":[0,1]}}`, 1), `has more than 64 numbers in its shape`},
+	{"TooManyDims", raw(`{"a":{"dtype":"U8","shape":[`+strings.Repeat("1,", 64)+`1],"data_offsets":[0,1]}}`, 1), `has more than 64 numbers in its shape`},
 	{"HeaderArray", raw("[]"), "not a JSON object"},
 	{"HeaderUnclosed", raw(`{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}`, 1), "not JSON"},
 	{"HeaderTrailing", raw(`{}{}`), "follows the JSON object"},

@@ -134,6 +134,9 @@ func (c Config) check() error {
 		return fmt.Errorf("in_channels, out_channels, layers_per_block, cross_attention_dim and norm_num_groups must be positive, layers_per_block at most 64")
 	}
 	for i, ch := range c.Channels {
+		if ch > 1<<16 {
+			return fmt.Errorf("block_out_channels[%d] is %d; it must be at most %d", i, ch, 1<<16)
+		}
 		if ch < 1 || ch%c.Groups != 0 {
 			return fmt.Errorf("block_out_channels[%d] is %d, no multiple of norm_num_groups %d", i, ch, c.Groups)
 		}

@@ -39,6 +39,9 @@ func ParseConfig(data []byte) (Config, error) {
 		return c, fmt.Errorf("vae's config.json: want 3 picture channels and positive latent_channels, layers_per_block (at most 64), norm_num_groups and scaling_factor")
 	}
 	for i, ch := range c.Channels {
+		if ch > 1<<16 {
+			return c, fmt.Errorf("vae's config.json: block_out_channels[%d] is %d; it must be at most %d", i, ch, 1<<16)
+		}
 		if ch < 1 || ch%c.Groups != 0 {
 			return c, fmt.Errorf("vae's config.json: block_out_channels[%d] is %d, no multiple of norm_num_groups %d", i, ch, c.Groups)
 		}
