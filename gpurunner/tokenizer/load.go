@@ -108,7 +108,7 @@ func (t *tokenName) UnmarshalJSON(b []byte) error {
 		return nil
 	}
 	if err := json.Unmarshal(b, &object); err != nil {
-		return fmt.Errorf("want a token's text or an object with its content, got %s", shorten(string(b)))
+		return fmt.Errorf("want a token's text or an object with its content, got %q", shorten(string(b)))
 	}
 	*t = tokenName(object.Content)
 	return nil

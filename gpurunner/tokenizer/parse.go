@@ -140,7 +140,7 @@ func (v *vocabularyParser) string() (string, error) {
 			}
 			var s string
 			if err := json.Unmarshal([]byte(v.text[start-1:v.at]), &s); err != nil {
-				return "", fmt.Errorf("the token %s is not a JSON string", shorten(v.text[start-1:v.at]))
+				return "", fmt.Errorf("the token %q is not a JSON string", shorten(v.text[start-1:v.at]))
 			}
 			return s, nil
 		case c == '\\':

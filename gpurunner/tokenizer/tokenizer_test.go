@@ -184,6 +184,8 @@ var broken = []struct {
 	{"VocabTrailing", "vocab.json", `{"a": 0} x`, "something follows"},
 	{"VocabNewlineInToken", "vocab.json", "{\"a\nb\": 0}", "control character"},
 	{"VocabBadEscape", "vocab.json", `{"\q": 0}`, "not a JSON string"},
+	{"VocabEscapedNewline", "vocab.json", "{\"a\\\n\": 0}", `the token "\"a\\\n\"" is not a JSON string`},
+	{"ConfigTokenLines", "tokenizer_config.json", "{\"pad_token\": [1,\n2]}", `got "[1,\n2]"`},
 	{"VocabNotUTF8", "vocab.json", "{\"\xff\": 0}", "not UTF-8"},
 	{"VocabNul", "vocab.json", "\x00", "want a JSON object"},
 	{"VocabNoSpecials", "vocab.json", `{"a": 0, "b": 1, "a</w>": 2, "b</w>": 3, "ab": 4, "ab</w>": 5, "aab</w>": 6, "!": 7}`, `the bos_token "<|startoftext|>" is not in vocab.json`},

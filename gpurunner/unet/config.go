@@ -65,7 +65,7 @@ func (p *perBlock) UnmarshalJSON(b []byte) error {
 	}
 	var many []int
 	if err := json.Unmarshal(b, &many); err != nil {
-		return fmt.Errorf("want a number or a list of numbers, got %.40s", b)
+		return fmt.Errorf("want a number or a list of numbers, got %.40q", b)
 	}
 	*p = perBlock{each: many}
 	return nil
