@@ -150,8 +150,9 @@ type grid struct {
 const compactStride = kernel.BlockK + 16
 
 // multiply computes all of the grid's rows of n columns of C, those of panel
-// j0 and following, overwriting C or adding to it. Groups of terms are the outer loop, so that
-// the block of A that a group needs is read by all panels while it is near.
+// j0 and following, overwriting C or adding to it. Groups of terms are the
+// outer loop, so that the block of A that a group needs is read by all panels
+// while it is near. The last group takes low-rank terms along.
 func (d *Device) multiply(w *worker, g *grid, b *operand, pieces []piece, lows []low, j0, n int, scratch []float32) {
 	t := &w.tile
 	matMul := d.kernels.MatMul
