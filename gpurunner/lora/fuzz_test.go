@@ -147,6 +147,7 @@ func FuzzCloneofsimo(f *testing.F) {
 		"second-encoder":     "text_encoder_2:0:up F16 8 1\ntext_encoder_2:0:down F16 1 8",
 		"token-of-no-rows":   "<s1> F32 0 8\n<s1> = <embed>",
 		"token-second":       "<s1>:text_encoder_2 F32 8",
+		"token-named-second": "s1>:text_encoder_2 F32 8",
 		"token-like-a-layer": "unet:0:up F32 8\nunet:0:up = <embed>",
 	})
 }

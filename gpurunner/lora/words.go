@@ -118,6 +118,9 @@ func rows(shape []int, width int) (n int, ok bool) {
 }
 
 func (w *word) check(s *source, b *Base) error {
+	if strings.HasSuffix(w.name, secondSuffix) {
+		return s.fail("the token %q ends in %q, which marks the vectors of a second text encoder: give it another name", shorten(w.name), secondSuffix)
+	}
 	count := 0
 	for i, key := range w.keys {
 		if i >= len(b.Widths) {
