@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"text/tabwriter"
+	"time"
 )
 
 // row is one measured figure. Ratio is how many times better ours is.
@@ -31,6 +32,10 @@ func faster(name, peer string, ours, theirs []float64) row {
 	return row{Name: name, Ours: a, Peer: b, Unit: "s", Ratio: b / a, With: peer}
 }
 
+// settle is how long a side is left to come to rest before the other runs: threads of OpenBLAS and OpenMP go on looking for work
+// for up to 100 ms after the last and would take the cores from who comes next.
+const settle = 300 * time.Millisecond
+
 // alternate lets both sides run in turns, each telling the seconds of its run.
 func alternate(runs int, ours, theirs func() (float64, error)) (mine, its []float64, err error) {
 	for range runs {
@@ -38,6 +43,7 @@ func alternate(runs int, ours, theirs func() (float64, error)) (mine, its []floa
 			run   func() (float64, error)
 			times *[]float64
 		}{{ours, &mine}, {theirs, &its}} {
+			time.Sleep(settle)
 			seconds, err := side.run()
 			if err != nil {
 				return nil, nil, err
