@@ -38,7 +38,7 @@ const (
 	winogradChannels = 32  // least of input and output
 	winogradTiles    = 4   // least in a picture, whatever the batch
 	winogradBlock    = 128 // channels
-	winogradWant     = 96  // tiles of a block, about
+	winogradWant     = 128  // tiles of a block, about
 )
 
 // winogradFits decides whether a 3×3 convolution with stride 1 runs this way,
