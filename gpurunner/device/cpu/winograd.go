@@ -13,17 +13,19 @@ import (
 // below twice that of direct convolution.
 //
 // A chunk is a block of tiles by a block of panels. Per block of channels the
-// tiles' inputs are transformed to v, and per panel the weights to u; the 16
-// products are summed in m and transformed back at the end.
+// tiles' inputs are transformed to v, unless the worker's chunk before left all
+// of them there, and per panel the weights to u; the 16 products are summed in
+// m and transformed back at the end.
 type winograd struct {
-	on            bool
-	cols, rows    int // tiles of a block
-	across, down  int // blocks of a picture
-	images        int // pictures of a block
-	tiles         int // of a block: images·rows·cols
-	block         int // channels of a block
-	mirrored      bool
-	u, v, m, flat int // offsets in scratch
+	on           bool
+	cols, rows   int // tiles of a block
+	across, down int // blocks of a picture
+	images       int // pictures of a block
+	tiles        int // of a block: images·rows·cols
+	block        int // channels of a block
+	mirrored     bool
+
+	u, v, spare, m, flat int // offsets in scratch
 
 	// Distances of the 16 parts in u, v and m. They are odd multiples of a
 	// cache line: parts a multiple of a page apart would share its sets.
@@ -38,7 +40,7 @@ const (
 	winogradChannels = 32  // least of input and output
 	winogradTiles    = 4   // least in a picture, whatever the batch
 	winogradBlock    = 128 // channels
-	winogradWant     = 128  // tiles of a block, about
+	winogradWant     = 128 // tiles of a block, about
 )
 
 // winogradFits decides whether a 3×3 convolution with stride 1 runs this way,
@@ -86,7 +88,8 @@ func (t *conv) startWinograd(mirrored bool) {
 	g.mPart = partLen(g.tiles * t.panels * kernel.Panel)
 	g.u = scratchB
 	g.v = g.u + (16+9+1)*g.uPart
-	g.m = g.v + max(16*g.vPart, 4*t.panels*kernel.Panel)
+	g.spare = g.v + 16*g.vPart
+	g.m = g.spare + 4*t.panels*kernel.Panel
 	g.flat = g.m + 16*g.mPart
 	if t.d.scratch(g.flat + g.images*(2*g.rows+2)*t.padW*t.c) {
 		t.d.fork(t, places*t.blocks, 4*t.n*t.outH*t.outW*t.out*t.c)
@@ -104,7 +107,8 @@ func (t *conv) runWinograd(w *worker, chunk int) {
 	width := t.panels * kernel.Panel
 	one := (2*g.rows + 2) * t.padW * t.c // padded floats of a picture
 	src := w.scratch[g.flat:][:g.images*one]
-	if !t.d.pool.holds(w, place) {
+	held := t.d.pool.holds(w, place)
+	if !held {
 		p := t.phases[0]
 		p.left += 2 * bx
 		p.height = 3
@@ -116,8 +120,10 @@ func (t *conv) runWinograd(w *worker, chunk int) {
 	m := w.scratch[g.m:g.flat]
 	for c := 0; c < t.c; c += g.block {
 		k := min(g.block, t.c-c)
-		for i := range images {
-			t.winogradInput(w, src[i*one:(i+1)*one], i*g.rows*g.cols, c, k)
+		if !held || g.block < t.c {
+			for i := range images {
+				t.winogradInput(w, src[i*one:(i+1)*one], i*g.rows*g.cols, c, k)
+			}
 		}
 		for at := 0; at < n; at += kernel.Panel {
 			t.winogradWeights(w, j0+at/kernel.Panel, c, k)
@@ -135,7 +141,7 @@ func (t *conv) runWinograd(w *worker, chunk int) {
 		}
 	}
 	for i := range images {
-		t.winogradStore(w, m, w.scratch[g.v:g.m], i*g.rows*g.cols, img0+i, 2*by, 2*bx, j0*kernel.Panel, n)
+		t.winogradStore(w, m, w.scratch[g.spare:g.m], i*g.rows*g.cols, img0+i, 2*by, 2*bx, j0*kernel.Panel, n)
 	}
 }
 
@@ -146,7 +152,7 @@ func (t *conv) winogradInput(w *worker, src []float32, first, c, k int) {
 	row := t.padW * t.c
 	for ty := range g.rows {
 		for tx := range g.cols {
-			v := w.scratch[g.v+(first+ty*g.cols+tx)*g.block : g.m]
+			v := w.scratch[g.v+(first+ty*g.cols+tx)*g.block : g.spare]
 			t.d.kernels.WinogradInput(v, g.vPart, src[2*ty*row+2*tx*t.c+c:], t.c, row, k)
 		}
 	}
