@@ -30,12 +30,13 @@ type attention struct {
 
 // packHeads is the task of copying the columns of every head into panels, the
 // B operands of attention's products. In place heads would straddle the lines
-// of the cache. A chunk is a key tile of one sample and head of one operand.
+// of the cache. A chunk is a key tile of one operand of one sample and head;
+// those of a sample follow one another, for the worker that has its rows.
 type packHeads struct {
 	d        *Device
 	g        device.AttentionGeom
 	operands []headPanels
-	chunks   int
+	tiles    int // of a sample and head
 	floats   int
 }
 
@@ -47,8 +48,7 @@ type headPanels struct {
 	src       matrix
 	t         int // tokens of a sample
 	transpose bool
-	tiles     int
-	first     int // chunk
+	first     int // tile of a sample and head
 }
 
 // headLen is the size of one head of t tokens in panels.
@@ -70,23 +70,23 @@ func (d *Device) packHeads(g device.AttentionGeom) *packHeads {
 func (p *packHeads) add(temp []float32, src matrix, tokens int, transpose bool) (dst, rest []float32) {
 	heads := p.g.Batch * p.g.Heads
 	n := heads * headLen(tokens, p.g.Dim, transpose)
-	h := headPanels{dst: temp[:n], src: src, t: tokens, transpose: transpose, tiles: ceil(tokens, keyTile), first: p.chunks}
+	h := headPanels{dst: temp[:n], src: src, t: tokens, transpose: transpose, first: p.tiles}
 	p.operands = append(p.operands, h)
-	p.chunks += heads * h.tiles
+	p.tiles += ceil(tokens, keyTile)
 	p.floats += n
 	return h.dst, temp[n:]
 }
 
-func (p *packHeads) fork() { p.d.fork(p, p.chunks, moved*2*p.floats) }
+func (p *packHeads) fork() { p.d.fork(p, p.g.Batch*p.g.Heads*p.tiles, moved*2*p.floats) }
 
 func (p *packHeads) run(_ *worker, chunk int) {
+	bh, tile := chunk/p.tiles, chunk%p.tiles
 	i := len(p.operands) - 1
-	for p.operands[i].first > chunk {
+	for p.operands[i].first > tile {
 		i--
 	}
 	h, g := &p.operands[i], &p.g
-	chunk -= h.first
-	bh, t0 := chunk/h.tiles, chunk%h.tiles*keyTile
+	t0 := (tile - h.first) * keyTile
 	n := min(keyTile, h.t-t0)
 	src := h.src.p[(bh/g.Heads*h.t+t0)*h.src.stride+bh%g.Heads*g.Dim:]
 	dst := h.dst[bh*headLen(h.t, g.Dim, h.transpose):]

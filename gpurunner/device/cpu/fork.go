@@ -133,6 +133,15 @@ func (d *Device) wantChunks() int {
 	return 1
 }
 
+// evenBlock is the size of blocks of up to most of n rows, as many for each
+// worker: then all tasks over these rows share them out at the same row.
+func (d *Device) evenBlock(n, most int) int {
+	if n == 0 {
+		return 1
+	}
+	return ceil(n, min(n, roundUp(ceil(n, max(most, 1)), len(d.pool.workers))))
+}
+
 // share is the range of the task's chunks that worker number i owns.
 func (p *pool) share(i int) (first, end int) {
 	return i * p.chunks / len(p.workers), (i + 1) * p.chunks / len(p.workers)

@@ -29,6 +29,7 @@ func (d *Device) LayerNorm(y device.Matrix, stats device.Array, x device.Matrix,
 	t.stats = d.f32n(op, "stats", stats, x.Rows*2)
 	t.gamma, t.beta = d.f32n(op, "gamma", gamma, x.Cols), d.f32n(op, "beta", beta, x.Cols)
 	if x.Cols > 0 {
+		t.block = d.evenBlock(x.Rows, t.block)
 		d.fork(t, ceil(x.Rows, t.block), moved*4*x.Rows*x.Cols)
 	}
 }
@@ -45,6 +46,9 @@ func (d *Device) LayerNormBack(dx device.Matrix, dgamma, dbeta device.Array, dy,
 	dg, db := d.optional(op, "dgamma", dgamma, x.Cols), d.optional(op, "dbeta", dbeta, x.Cols)
 	if x.Rows*x.Cols == 0 || !d.scratch(x.Cols) {
 		return
+	}
+	if dg == nil && db == nil { // else blocks show in the bits of their sums
+		t.block = d.evenBlock(x.Rows, t.block)
 	}
 	t.blocks = ceil(x.Rows, t.block)
 	if dg != nil || db != nil {

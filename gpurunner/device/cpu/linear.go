@@ -161,9 +161,11 @@ func (t *product) start(d *Device, m, n, k int, turned bool) {
 			break
 		}
 	}
-	t.rows = ceil(m, ceil(m, t.rows)) // even parts
-	t.rowParts = ceil(m, t.rows)
 	t.byRows = all*kernel.Panel*k <= nearFloats
+	if t.rows = ceil(m, ceil(m, t.rows)); t.byRows && m > smallRows { // even parts
+		t.rows = d.evenBlock(m, t.rows)
+	}
+	t.rowParts = ceil(m, t.rows)
 	// A transposed A costs a line per element; rows a multiple of a page apart
 	// evict one another.
 	t.compact = !turned && t.rows > 1 && (t.aCol != 1 && all > 1 || t.aCol == 1 && t.aRow%512 == 0)

@@ -32,7 +32,7 @@ func (t *rowwise) start(d *Device, kind rowKind, rows, cols, cost int) {
 	if rows == 0 || cols == 0 {
 		return
 	}
-	t.block = max(1, mapElements/cols)
+	t.block = d.evenBlock(rows, mapElements/cols)
 	d.fork(t, ceil(rows, t.block), moved*rows*cols*cost)
 }
 
