@@ -29,7 +29,7 @@ func (b *bench) tunings() []tuningRow {
 	return []tuningRow{
 		{name: "tuning step, SD 1.5 size, 512×512, rank 16, batch 1", folder: b.large, height: 64, width: 64, batch: 1, rank: 16, flop: flopStep, runs: 2, times: 1, precisions: both},
 		{name: "tuning step, embedded base, 64×64, rank 16, batch 1", folder: embeddedFolder, height: 16, width: 16, batch: 1, rank: 16, flop: 2.2 * flopEmbedded, times: 10, precisions: f32},
-		{name: "tuning step, embedded base, 64×64, rank 16, batch 4", folder: embeddedFolder, height: 16, width: 16, batch: 4, rank: 16, flop: 4 * 2.2 * flopEmbedded, times: 5, precisions: f32},
+		{name: "tuning step, embedded base, 64×64, rank 16, batch 4", folder: embeddedFolder, height: 16, width: 16, batch: 4, rank: 16, flop: 4 * 2.2 * flopEmbedded, times: 10, precisions: f32},
 		{name: "tuning step, parity-sized tiny model, 8×8 latents, rank 4, batch 1", folder: tinyFolder, height: 8, width: 8, batch: 1, rank: 4, times: 20, precisions: f32},
 	}
 }
