@@ -117,7 +117,6 @@ func (p *Pass) Linear(x *Value, w Weight, bias *Value, ad *Adapter, f Fused) *Va
 // linearShares is linear for a batch of samples with adapters of their own: one
 // product, each of its terms for its own samples' rows.
 func (p *Pass) linearShares(y, x device.Matrix, w Weight, ad *Adapter, samples int, epi device.Epilogue) {
-	dev := p.Device()
 	per := x.Rows / samples
 	var low []device.Low
 	var hs []*tensor.Tensor
@@ -125,16 +124,22 @@ func (p *Pass) linearShares(y, x device.Matrix, w Weight, ad *Adapter, samples i
 		if ad == nil {
 			return
 		}
-		mustShape("adapter down", ad.Down.T.Shape, ad.Down.T.Dim(0), x.Cols)
-		h := p.new(n*per, ad.Down.T.Dim(0))
+		h := p.activations(x.RowRange(first*per, n*per), ad)
 		hs = append(hs, h)
-		dev.MatMul(h.Matrix(), x.RowRange(first*per, n*per), ad.Down.T.Matrix(), false, true, ad.Scale, device.Epilogue{})
 		low = append(low, device.Low{H: h.Matrix(), Up: ad.Up.T.Matrix(), From: first * per})
 	})
-	dev.Linear(y, x, w.Packed, low, epi)
+	p.Device().Linear(y, x, w.Packed, low, epi)
 	for _, h := range hs {
 		h.Release()
 	}
+}
+
+// activations are scale·x·downᵀ [M,r] of x [M,K].
+func (p *Pass) activations(x device.Matrix, ad *Adapter) *tensor.Tensor {
+	mustShape("adapter down", ad.Down.T.Shape, ad.Down.T.Dim(0), x.Cols)
+	h := p.new(x.Rows, ad.Down.T.Dim(0))
+	p.Device().MatMul(h.Matrix(), x, ad.Down.T.Matrix(), false, true, ad.Scale, device.Epilogue{})
+	return h
 }
 
 // linear computes y [M,N] = epi(x [M,K]·Wᵀ + the adapter's term) and returns the
@@ -143,9 +148,7 @@ func (p *Pass) linear(y, xm device.Matrix, w Weight, ad *Adapter, epi device.Epi
 	dev := p.Device()
 	var low []device.Low
 	if ad != nil {
-		mustShape("adapter down", ad.Down.T.Shape, ad.Down.T.Dim(0), xm.Cols)
-		h = p.new(xm.Rows, ad.Down.T.Dim(0))
-		dev.MatMul(h.Matrix(), xm, ad.Down.T.Matrix(), false, true, ad.Scale, device.Epilogue{})
+		h = p.activations(xm, ad)
 		if ad.Drop.P == 0 {
 			low = []device.Low{{H: h.Matrix(), Up: ad.Up.T.Matrix()}}
 		}

@@ -36,9 +36,10 @@ func CheckSize(m *diffusion.Model, width, height int) error {
 	if !ok {
 		return nil
 	}
-	if room, known := r.Room(); known && m.VAEConfig().DecoderBytes(h, w) > room {
+	need := m.VAEConfig().DecoderBytes(h, w)
+	if room, known := r.Room(); known && need > room {
 		return fmt.Errorf("size %dx%d: the picture needs at least %s of memory, and %s are left; lower width and height",
-			width, height, gib(m.VAEConfig().DecoderBytes(h, w)), gib(room))
+			width, height, gib(need), gib(room))
 	}
 	return nil
 }

@@ -13,16 +13,6 @@ import (
 // ones do.
 func adviseHuge(p []byte) { _ = unix.Madvise(p, unix.MADV_HUGEPAGE) }
 
-// room refuses more memory than the machine has left. Linux maps more than it
-// has and ends some process when the pages are touched: an error in time is
-// better.
-func room(size int) error {
-	if left, known := machineRoom(); known && int64(size) > left {
-		return fmt.Errorf("the machine has %d bytes left", left)
-	}
-	return nil
-}
-
 // machineRoom is what the machine has left, swap space with it.
 func machineRoom() (left int64, known bool) {
 	text, err := os.ReadFile("/proc/meminfo")

@@ -41,15 +41,20 @@ func (d *Device) epilogue(op string, e device.Epilogue, y matrix, alpha float32)
 	if e.Beta != 0 {
 		r.direct = false
 	}
-	r.plain = r.direct && alpha == 1 && r.bias == nil && r.vector.none() && r.act == nil && !r.drop.on
+	r.plain = r.direct && r.bare()
 	r.sum = r.bias != nil && r.residual.p != nil && r.beta == 0 && alpha == 1 && r.vector.none() && r.act == nil && !r.drop.on
 	return r
+}
+
+// bare reports whether C is stored, or added to something, as it is.
+func (e *epilogue) bare() bool {
+	return e.alpha == 1 && e.bias == nil && e.vector.none() && e.act == nil && !e.drop.on
 }
 
 // accumulate lets y += C be computed in y itself, where nothing else is asked.
 // Only products that can begin with what y holds may use it.
 func (e *epilogue) accumulate() {
-	if e.beta == 1 && e.residual.p == nil && e.alpha == 1 && e.bias == nil && e.vector.p == nil && e.act == nil && !e.drop.on {
+	if e.beta == 1 && e.residual.none() && e.bare() {
 		e.direct, e.plain, e.add = true, true, true
 	}
 }

@@ -186,8 +186,11 @@ func (d *Device) multiply(w *worker, g *grid, b *operand, pieces []piece, lows [
 		for at := 0; at < n; at += kernel.Panel {
 			t.N = min(kernel.Panel, n-at)
 			b.prepare(d.kernels, w.segs, part, j0+at/kernel.Panel, t.N, scratch)
-			if len(joined) > 0 {
-				d.prepareLows(w.segs[end:], joined, j0*kernel.Panel+at, t.N, scratch[scratchPanel:])
+			panel := scratchPanel // of the next term
+			for i := range joined {
+				l := &joined[i]
+				l.prepare(d.kernels, &w.segs[end+i], 0, l.h.cols, j0*kernel.Panel+at, t.N, scratch[panel:])
+				panel += l.h.cols * kernel.Panel
 			}
 			for r := range g.runs {
 				from := 0
@@ -257,20 +260,16 @@ func ranks(lows []low) int {
 	return n
 }
 
-// prepareLows points segs at the columns of low-rank terms that belong to n
-// columns of C from column on.
-func (d *Device) prepareLows(segs []kernel.Segment, lows []low, column, n int, scratch []float32) {
-	for i := range lows {
-		l, s := &lows[i], &segs[i]
-		s.Type, s.K, s.ARow, s.ACol = kernel.F32, l.h.cols, l.h.stride, 1
-		if l.back {
-			s.B, s.BRow = unsafe.Pointer(&l.up.p[column]), l.up.stride
-			continue
-		}
-		d.kernels.Transpose(scratch, kernel.Panel, l.up.p[column*l.up.stride:], l.up.stride, n, s.K)
-		s.B, s.BRow = unsafe.Pointer(&scratch[0]), kernel.Panel
-		scratch = scratch[s.K*kernel.Panel:]
+// prepare makes s the product of k columns of h, from number from on, and what
+// belongs to them of n columns of C from column on. Scratch holds that as a panel.
+func (l *low) prepare(set *kernel.Set, s *kernel.Segment, from, k, column, n int, scratch []float32) {
+	s.Type, s.K, s.ARow, s.ACol = kernel.F32, k, l.h.stride, 1
+	if l.back {
+		s.B, s.BRow = unsafe.Pointer(&l.up.p[from*l.up.stride+column]), l.up.stride
+		return
 	}
+	set.Transpose(scratch, kernel.Panel, l.up.p[column*l.up.stride+from:], l.up.stride, n, k)
+	s.B, s.BRow = unsafe.Pointer(&scratch[0]), kernel.Panel
 }
 
 // multiplyLow adds h·upᵀ to C, or stores it where nothing has been.
@@ -278,19 +277,12 @@ func (d *Device) multiplyLow(w *worker, g *grid, l *low, j0, n int, scratch []fl
 	t := &w.tile
 	w.segs = sized(w.segs, 1)
 	s := &w.segs[0]
-	s.Type, s.ARow, s.ACol = kernel.F32, l.h.stride, 1
 	t.Segments = w.segs
 	for from := 0; from < l.h.cols; from += kernel.BlockK {
-		s.K = min(kernel.BlockK, l.h.cols-from)
+		k := min(kernel.BlockK, l.h.cols-from)
 		for at := 0; at < n; at += kernel.Panel {
 			t.N = min(kernel.Panel, n-at)
-			column := j0*kernel.Panel + at
-			if l.back {
-				s.B, s.BRow = unsafe.Pointer(&l.up.p[from*l.up.stride+column]), l.up.stride
-			} else {
-				d.kernels.Transpose(scratch, kernel.Panel, l.up.p[column*l.up.stride+from:], l.up.stride, t.N, s.K)
-				s.B, s.BRow = unsafe.Pointer(&scratch[0]), kernel.Panel
-			}
+			l.prepare(d.kernels, s, from, k, j0*kernel.Panel+at, t.N, scratch)
 			for r := range g.runs {
 				s.A = offset(l.row(g.lowRow+r*g.lowRun), from)
 				t.C = offset(g.c, r*g.cRun+at)

@@ -218,7 +218,7 @@ func (t *product) run(w *worker, chunk int) {
 		c, cStride = y.p[m0*y.stride+n0:], y.stride
 	}
 	g := &w.grid
-	*g = grid{aRow: t.aRow, aCol: t.aCol, cStride: cStride, runs: 1, m: m, lowRow: m0, c: &c[0], compact: compact, add: t.epi.add && !t.turned}
+	*g = grid{aRow: t.aRow, aCol: t.aCol, cStride: cStride, runs: 1, m: m, lowRow: m0, c: &c[0], compact: compact, add: t.epi.add}
 	if len(t.pieces) > 0 {
 		g.a = &t.a.p[m0*t.aRow]
 	}

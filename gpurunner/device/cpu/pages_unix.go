@@ -2,7 +2,11 @@
 
 package cpu
 
-import "golang.org/x/sys/unix"
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
 
 // Anonymous is memory mapped from nowhere, in large pages where the system
 // has them.
@@ -26,6 +30,16 @@ func (Anonymous) Map(size int) ([]byte, error) {
 		adviseHuge(p)
 	}
 	return p, nil
+}
+
+// room refuses more memory than the machine has left, where that is known. Linux
+// maps more than it has and ends some process when the pages are touched: an
+// error in time is better.
+func room(size int) error {
+	if left, known := machineRoom(); known && int64(size) > left {
+		return fmt.Errorf("the machine has %d bytes left", left)
+	}
+	return nil
 }
 
 // Unmap implements Pages.

@@ -5,9 +5,9 @@ import (
 	"github.com/lowrank/lowrank/gpurunner/device/cpu/kernel"
 )
 
-// unpack is the task of widening all panels of a small matrix, or of transposing them
-// for backward, once: else each block of rows would do it again. A chunk is a
-// panel.
+// unpack is the task of widening all panels of a small matrix, or of transposing
+// them for backward, once: else each block of rows would do it again. A chunk is
+// a panel.
 type unpack struct {
 	d         *Device
 	from, to  *weight
