@@ -170,20 +170,28 @@ func (s *Seat) Alone() bool {
 	b.single()
 	b.pass()
 	b.mu.Unlock()
-	select {
-	case <-s.turn:
-	case <-s.ctx.Done():
-		b.mu.Lock()
-		if without(&b.lone, s) {
-			b.ready(s)
-			b.single()
-			b.welcome()
-		}
-		b.mu.Unlock()
-		<-s.turn
-	}
+	s.await(&b.lone)
 	s.back()
 	return true
+}
+
+// await waits for the turn that a place in a list leads to. Once the seat's
+// context has ended it leaves the list and waits for any turn.
+func (s *Seat) await(list *[]*Seat) {
+	b := s.b
+	select {
+	case <-s.turn:
+		return
+	case <-s.ctx.Done():
+	}
+	b.mu.Lock()
+	if len(s.turn) == 0 && without(list, s) {
+		b.ready(s)
+		b.single()
+		b.welcome()
+	}
+	b.mu.Unlock()
+	<-s.turn
 }
 
 // single lets the first of those who want to be alone draw, once all that are left
@@ -324,16 +332,7 @@ func (s *Seat) wait() (group []*Seat) {
 	b.asked = append(b.asked, s)
 	b.pass()
 	b.mu.Unlock()
-	select {
-	case <-s.turn:
-	case <-s.ctx.Done():
-		b.mu.Lock()
-		if len(s.turn) == 0 && without(&b.asked, s) {
-			b.ready(s)
-		}
-		b.mu.Unlock()
-		<-s.turn
-	}
+	s.await(&b.asked)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !slices.Contains(b.asked, s) {
