@@ -13,16 +13,13 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/lowrank/lowrank/gpurunner/base/embedded"
 	"github.com/lowrank/lowrank/gpurunner/device"
 	"github.com/lowrank/lowrank/gpurunner/device/cpu"
 	"github.com/lowrank/lowrank/gpurunner/diffusion"
-	"github.com/lowrank/lowrank/gpurunner/enginetest"
 	"github.com/lowrank/lowrank/gpurunner/generate"
 	"github.com/lowrank/lowrank/gpurunner/imageops"
 	"github.com/lowrank/lowrank/gpurunner/lora"
 	"github.com/lowrank/lowrank/gpurunner/sampler"
-	"github.com/lowrank/lowrank/gpurunner/tensor"
 )
 
 // madeUp is a concept with a token, of numbers that follow from the seed, on the
@@ -103,22 +100,6 @@ func drawTogether(t *testing.T, m *diffusion.Model, b *generate.Batch, all []*dr
 	}
 	gate.Leave()
 	wg.Wait()
-}
-
-// openOn opens the embedded model on a device.
-func openOn(t *testing.T, o cpu.Options) *diffusion.Model {
-	t.Helper()
-	o.Poison = true
-	dev, err := cpu.New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := diffusion.Open(tensor.NewPool(dev), enginetest.Base(t, embedded.Name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(m.Release)
-	return m
 }
 
 // mixture are drawings that differ in all that one of a size may differ in.

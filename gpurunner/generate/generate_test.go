@@ -20,7 +20,14 @@ import (
 // openEmbedded opens the embedded model on so many threads.
 func openEmbedded(t *testing.T, threads int) *diffusion.Model {
 	t.Helper()
-	dev, err := cpu.New(cpu.Options{Threads: threads, Poison: true})
+	return openOn(t, cpu.Options{Threads: threads})
+}
+
+// openOn opens the embedded model on a device.
+func openOn(t *testing.T, o cpu.Options) *diffusion.Model {
+	t.Helper()
+	o.Poison = true
+	dev, err := cpu.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}

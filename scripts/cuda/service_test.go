@@ -15,13 +15,14 @@ import (
 
 	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/samples"
+	"github.com/lowrank/lowrank/scripts/processtest"
 )
 
 // service is lowrank serve on the stand-in, with its runners.
 type service struct {
 	*testing.T
 	url, token string
-	log        *output
+	log        *processtest.Output
 	stop       func()
 }
 
@@ -29,7 +30,7 @@ type service struct {
 // before it, or "".
 func serve(t *testing.T, dir, token string, settings []string, flags ...string) *service {
 	t.Helper()
-	s := &service{T: t, token: token, log: &output{}}
+	s := &service{T: t, token: token, log: &processtest.Output{}}
 	cmd := lowrank(t, settings, append([]string{"serve", "--addr", "127.0.0.1:0", "--data", dir, "--device", "cuda"}, flags...)...)
 	cmd.Stdout, cmd.Stderr = s.log, s.log
 	if err := cmd.Start(); err != nil {
@@ -144,21 +145,3 @@ func (s *service) ended(j job) job {
 }
 
 func (s *service) get(j job) job { s.Helper(); return s.call("GET", "/v1/predictions/"+j.ID, nil) }
-
-// output collects what a process writes.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}

@@ -22,6 +22,21 @@ func (w noWeight) Size() int    { return 0 }
 func (shapes) Freeze(w device.HostWeight) (device.Weight, error) { return noWeight(w.Shape), nil }
 func (shapes) Thaw(device.Weight)                                {}
 
+// onProcessor is a device, closed at the test's end, and a model's files.
+func onProcessor(t *testing.T, name string) (*cpu.Device, diffusion.Files) {
+	t.Helper()
+	dev, err := cpu.New(cpu.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(dev.Close)
+	files, err := openModel(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dev, files
+}
+
 // Every tensor that the networks ask for is in the lists, in its shape.
 func TestModelsFit(t *testing.T) {
 	for _, name := range []string{"sd15", "sd21", "sdxl"} {
@@ -29,15 +44,7 @@ func TestModelsFit(t *testing.T) {
 			if name != "sd15" && !strings.Contains(os.Getenv("LOWRANK_REQUIRE"), "cuda") {
 				t.Skip("takes seconds: LOWRANK_REQUIRE=cuda")
 			}
-			dev, err := cpu.New(cpu.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer dev.Close()
-			files, err := openModel(name)
-			if err != nil {
-				t.Fatal(err)
-			}
+			dev, files := onProcessor(t, name)
 			m, err := diffusion.Open(tensor.NewPool(shapes{dev}), files)
 			if err != nil {
 				t.Fatal(err)
@@ -76,15 +83,7 @@ func TestWork(t *testing.T) {
 			if !strings.Contains(os.Getenv("LOWRANK_REQUIRE"), "cuda") {
 				t.Skip("takes gigabytes and minutes: LOWRANK_REQUIRE=cuda")
 			}
-			dev, err := cpu.New(cpu.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer dev.Close()
-			files, err := openModel(name)
-			if err != nil {
-				t.Fatal(err)
-			}
+			dev, files := onProcessor(t, name)
 			b := &bench{ctx: t.Context(), w: t.Output(), report: &report{}, name: name, size: 64, files: files, precision: "f32", counter: &counter{Device: dev},
 				settings: settings{runs: 1, steps: 1}}
 			for _, part := range []func(*bench) error{(*bench).draw, tuning(1)} {

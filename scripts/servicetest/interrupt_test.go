@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/lowrank/lowrank/scripts/processtest"
 )
 
 // interrupt runs the program in dir until it has said what, presses Ctrl-C, as a
@@ -18,7 +20,7 @@ import (
 func interrupt(t *testing.T, dir, what string, args ...string) (stdout, stderr string) {
 	t.Helper()
 	cmd := command(t, args...)
-	var out, said output
+	var out, said processtest.Output
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &said
 	cmd.Env = append(cmd.Env, "TMPDIR="+dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/samples"
+	"github.com/lowrank/lowrank/scripts/processtest"
 )
 
 // needService skips a test of processes that takes more than moments, unless
@@ -102,31 +103,13 @@ func sentence(t *testing.T, stderr string) string {
 	return text
 }
 
-// output collects what a process writes.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
 // service is a running `lowrank serve`.
 type service struct {
 	*testing.T
 	dir, url, token string
 	pictures        string // where they are served, once uploaded
 	cmd             *exec.Cmd
-	out, log        *output
+	out, log        *processtest.Output
 	client          *http.Client
 	ended           chan struct{}
 }
@@ -163,7 +146,7 @@ func serve(t *testing.T, dir, token string, args ...string) *service {
 
 func tryServe(t *testing.T, cmd *exec.Cmd) (*service, error) {
 	t.Helper()
-	s := &service{T: t, cmd: cmd, out: &output{}, log: &output{}, client: http.DefaultClient, ended: make(chan struct{})}
+	s := &service{T: t, cmd: cmd, out: &processtest.Output{}, log: &processtest.Output{}, client: http.DefaultClient, ended: make(chan struct{})}
 	cmd.Stderr = s.log
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {

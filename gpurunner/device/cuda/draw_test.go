@@ -7,12 +7,8 @@ import (
 	"testing"
 
 	"github.com/lowrank/lowrank/gpurunner/device/cuda"
-	"github.com/lowrank/lowrank/gpurunner/diffusion"
-	"github.com/lowrank/lowrank/gpurunner/enginetest"
 	"github.com/lowrank/lowrank/gpurunner/generate"
 	"github.com/lowrank/lowrank/gpurunner/imageops"
-	"github.com/lowrank/lowrank/gpurunner/paritytest"
-	"github.com/lowrank/lowrank/gpurunner/tensor"
 )
 
 // From the fourth on, a step of sampling is a few graphs: its evaluation of the
@@ -23,10 +19,7 @@ func TestDrawingReplays(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dev.Close()
-	m, err := diffusion.Open(tensor.NewPool(dev), enginetest.Base(t, paritytest.Roots(t)[0].Path("models/sd15-tiny")))
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := openTiny(t, dev)
 	defer m.Release()
 	calls := cuda.CountCalls(t)
 	var steps []cuda.Calls

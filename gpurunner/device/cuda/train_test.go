@@ -30,10 +30,7 @@ func TestErrTrainingF16(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dev.Close()
-	m, err := diffusion.Open(tensor.NewPool(dev), enginetest.Base(t, paritytest.Roots(t)[0].Path("models/sd15-tiny")))
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := openTiny(t, dev)
 	defer m.Release()
 	_, err = train.Run(context.Background(), train.Job{Model: m, Options: train.Advanced()})
 	if err == nil || !strings.Contains(err.Error(), "training in f16 would lose small gradients; use bf16") {
@@ -41,14 +38,20 @@ func TestErrTrainingF16(t *testing.T) {
 	}
 }
 
-// trainTiny trains the tiny base model and returns the curve and the file.
-func trainTiny(t *testing.T, dev device.Device, progress func(train.Progress)) (train.Curve, []byte) {
+// openTiny opens the tiny base model on a device.
+func openTiny(t *testing.T, dev device.Device) *diffusion.Model {
 	t.Helper()
-	pool := tensor.NewPool(dev)
-	m, err := diffusion.Open(pool, enginetest.Base(t, paritytest.Roots(t)[0].Path("models/sd15-tiny")))
+	m, err := diffusion.Open(tensor.NewPool(dev), enginetest.Base(t, paritytest.Roots(t)[0].Path("models/sd15-tiny")))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return m
+}
+
+// trainTiny trains the tiny base model and returns the curve and the file.
+func trainTiny(t *testing.T, dev device.Device, progress func(train.Progress)) (train.Curve, []byte) {
+	t.Helper()
+	m := openTiny(t, dev)
 	defer m.Release()
 	var encoders []clip.Config
 	for _, e := range m.Text {
