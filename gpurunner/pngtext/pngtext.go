@@ -1,6 +1,7 @@
 // Package pngtext writes PNG files with a line of text about how they were
-// made, and reads the texts of PNG files: Encode's is an iTXt chunk (PNG specification, third edition,
-// 11.3.3.4), which the standard library does not write.
+// made, and reads the texts of PNG files: Encode's is an iTXt chunk (PNG
+// specification, third edition, 11.3.3.4), which the standard library does not
+// write.
 package pngtext
 
 import (

@@ -16,8 +16,9 @@ import (
 )
 
 // Program does the work of one job. It returns soon (within two seconds) after
-// ctx ended, or as soon as what it does together with other jobs lets it; the cause then says why, and on [ErrStopping] it saves what it
-// needs to go on. An error is shown to the job's owner: one clear sentence.
+// ctx ended, or as soon as what it does together with other jobs lets it; the
+// cause then says why, and on [ErrStopping] it saves what it needs to go on. An
+// error is shown to the job's owner: one clear sentence.
 type Program func(ctx context.Context, t *Task) error
 
 // Task is what a program may do with its job. Its methods may be called from
