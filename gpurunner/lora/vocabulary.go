@@ -73,10 +73,15 @@ var (
 // does a token's own name, such as "<neon>", where one set alone has it. "<2>"
 // of a set without tokens becomes nothing; dropped lists such numbers, for the
 // log. A number beyond the sets is an error. Without any sets prompts are left as
-// they are.
+// they are, and dropped lists all of their numbers.
 func (v *Vocabulary) Expand(prompt string) (expanded string, dropped []int, err error) {
 	if len(v.counts) == 0 {
-		return prompt, nil, nil
+		for _, m := range reference.FindAllStringSubmatch(prompt, -1) {
+			if n, err := strconv.Atoi(m[1]); err == nil && !slices.Contains(dropped, n) {
+				dropped = append(dropped, n)
+			}
+		}
+		return prompt, dropped, nil
 	}
 	expanded = bracketed.ReplaceAllStringFunc(prompt, func(found string) string {
 		m := reference.FindStringSubmatch(found)

@@ -69,6 +69,10 @@ func (e *Engine) draw(ctx context.Context, t *worker.Task, seat *generate.Seat) 
 			return err
 		}
 		for _, n := range dropped {
+			if len(mounts) == 0 {
+				t.Logf("<%d> is drawn as the text that it is: lora_urls names no file.", n)
+				continue
+			}
 			t.Logf("<%d> has no tokens of its own and was left out of the prompt.", n)
 		}
 		*text.to = expanded

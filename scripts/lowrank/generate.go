@@ -132,6 +132,10 @@ func draw(cmd *cobra.Command, prompt string, f *drawFlags) error {
 			return err
 		}
 		for _, n := range dropped {
+			if len(f.loras) == 0 {
+				fmt.Fprintf(messages, "lowrank: <%d> is drawn as the text that it is; give the file that it stands for with --lora\n", n)
+				continue
+			}
 			fmt.Fprintf(messages, "lowrank: %s has no tokens of its own, so <%d> was left out of the prompt\n", f.loras[n-1], n)
 		}
 		*text.to = expanded
