@@ -69,9 +69,6 @@ func activations(f *family) {
 		f         func(v *vec, x reg.Register) reg.Register
 	}{
 		{"exp", "exp(x)", (*vec).exp},
-		{"erf", "erf(x)", (*vec).erf},
-		{"tanh", "tanh(x)", (*vec).tanh},
-		{"sigmoid", "σ(x)", (*vec).sigmoid},
 		{"silu", "x·σ(x)", (*vec).silu},
 		{"gelu", "GELU(x)", (*vec).gelu},
 		{"geluTanh", "GELU(x) in its tanh form", (*vec).geluTanh},

@@ -11,7 +11,6 @@ var (
 	expPoly      = []float32{0.49999994, 0.166665152, 0.0416680872, 0.00836929772, 0.00138382823}
 	erfPoly      = []float32{0.128379166, -0.376126051, 0.112831064, -0.0268191956, 0.00508052483, -0.00064976624}
 	erfLargePoly = []float32{0.000183805867, -1.12962615, -0.632956624, -0.108933747, 0.0257293135, -0.00450487668, 0.000540790788, -3.93081609e-05, 1.29460363e-06}
-	tanhPoly     = []float32{-0.333332807, 0.133313924, -0.0537345596, 0.0206195973, -0.00568068633}
 )
 
 const (
@@ -31,11 +30,6 @@ func (v *vec) poly(c []float32, x reg.Register) reg.Register {
 
 func (v *vec) neg(x reg.Register) reg.Register { return v.xor(x, v.bits(signBit)) }
 func (v *vec) abs(x reg.Register) reg.Register { return v.and(x, v.bits(absBits)) }
-
-// withSign returns |x| with the sign of s, for x ≥ 0.
-func (v *vec) withSign(x, s reg.Register) reg.Register {
-	return v.or(x, v.and(s, v.bits(signBit)))
-}
 
 func (v *vec) exp(x reg.Register) reg.Register {
 	magic := v.f(12582912)
@@ -66,12 +60,7 @@ func (v *vec) expEdges(x, p, t reg.Register) reg.Register {
 	return y
 }
 
-func (v *vec) erf(x reg.Register) reg.Register {
-	z := v.abs(x)
-	large := v.sub(v.f(1), v.erfcLarge(z))
-	return v.where(lessThan, z, v.f(0.8125), v.erfSmall(x), v.withSign(large, x))
-}
-
+// erfSmall is erf(x) for |x| below 0.8125.
 func (v *vec) erfSmall(x reg.Register) reg.Register {
 	return v.fma(v.poly(erfPoly, v.mul(x, x)), x, x)
 }
@@ -80,14 +69,6 @@ func (v *vec) erfSmall(x reg.Register) reg.Register {
 func (v *vec) erfcLarge(z reg.Register) reg.Register {
 	e := v.exp(v.poly(erfLargePoly, v.min(v.f(5), z)))
 	return v.zeroUnless(notMore, z, v.f(5), e)
-}
-
-func (v *vec) tanh(x reg.Register) reg.Register {
-	z := v.abs(x)
-	s := v.mul(x, x)
-	small := v.fma(v.mul(v.poly(tanhPoly, s), s), x, x)
-	large := v.sub(v.f(1), v.div(v.f(2), v.add(v.exp(v.add(z, z)), v.f(1))))
-	return v.where(lessThan, z, v.f(0.625), small, v.withSign(large, x))
 }
 
 // gate is 1 + exp(−w); σ(w) = 1/gate(w).

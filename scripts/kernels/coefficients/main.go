@@ -1,5 +1,5 @@
 // Command coefficients prints the polynomial coefficients of package kernel's
-// exp, erf, tanh, log, sin and cos: minimax fits by the Remez exchange
+// exp, erf, log, sin and cos: minimax fits by the Remez exchange
 // algorithm, solved in 200-bit arithmetic and rounded to float32 one after the
 // other, lowest order first, so that each rounding is mended by the next.
 package main
@@ -36,8 +36,6 @@ func main() {
 		// 1 − erf is GELU's factor below zero, so its own digits count as well, down to where GELU is nothing to Adam's ε.
 		{"erf above: erf(x) = 1 − exp(q(x)), error absolute, that of 1 − erf below 2^-20", func(x float64) float64 { return math.Log(math.Erfc(x)) },
 			func(x float64) float64 { return math.Max(0.03, math.Erfc(x)/math.Erfc(0.81)) }, 0.81, 5, []int{0, 1, 2, 3, 4, 5, 6, 7, 8}},
-		{"tanh below 0.625: tanh(x) = x + x³·q(x²), error relative", tanhTail,
-			func(x float64) float64 { return x * x }, 0, 0.63, even(5)},
 		{"log: log((1+s)/(1−s)) = 2s + s³·q(s²), error relative", logTail,
 			func(x float64) float64 { return x * x / 2 }, 0, 0.172, even(4)},
 		{"sin(π/2·x) = x·q(x²), |x| ≤ 1/2", func(x float64) float64 { return sinOver(x) }, one, 0, 0.5, even(4)},
@@ -75,14 +73,6 @@ func erfOver(x float64) float64 {
 	return 2 / math.SqrtPi * series(x*x, func(i int) float64 {
 		return alternate(i) / (factorial(i) * float64(2*i+1))
 	})
-}
-
-func tanhTail(x float64) float64 {
-	if x < 0.03 {
-		s := x * x
-		return -1.0/3 + s*(2.0/15+s*(-17.0/315+s*62.0/2835))
-	}
-	return (math.Tanh(x) - x) / (x * x * x)
 }
 
 func logTail(x float64) float64 {

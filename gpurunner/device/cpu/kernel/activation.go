@@ -65,9 +65,6 @@ func mapBack(dx, dy, x []float32, slope func(float32) float32) {
 }
 
 func expGeneric(y, x []float32)       { mapSlice(y, x, exp32) }
-func erfGeneric(y, x []float32)       { mapSlice(y, x, erf32) }
-func tanhGeneric(y, x []float32)      { mapSlice(y, x, tanh32) }
-func sigmoidGeneric(y, x []float32)   { mapSlice(y, x, sigmoid32) }
 func siluGeneric(y, x []float32)      { mapSlice(y, x, silu32) }
 func geluGeneric(y, x []float32)      { mapSlice(y, x, gelu32) }
 func geluTanhGeneric(y, x []float32)  { mapSlice(y, x, geluTanh32) }

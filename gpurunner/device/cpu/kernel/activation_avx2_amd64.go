@@ -9,21 +9,6 @@ package kernel
 //go:noescape
 func expAVX2(y *float32, x *float32, n int)
 
-// erfAVX2 computes y = erf(x).
-//
-//go:noescape
-func erfAVX2(y *float32, x *float32, n int)
-
-// tanhAVX2 computes y = tanh(x).
-//
-//go:noescape
-func tanhAVX2(y *float32, x *float32, n int)
-
-// sigmoidAVX2 computes y = σ(x).
-//
-//go:noescape
-func sigmoidAVX2(y *float32, x *float32, n int)
-
 // siluAVX2 computes y = x·σ(x).
 //
 //go:noescape

@@ -208,590 +208,6 @@ DATA const7f800000<>+24(SB)/4, $0x7f800000
 DATA const7f800000<>+28(SB)/4, $0x7f800000
 GLOBL const7f800000<>(SB), RODATA|NOPTR, $32
 
-// func erfAVX2(y *float32, x *float32, n int)
-// Requires: AVX, AVX2, FMA3
-TEXT ·erfAVX2(SB), NOSPLIT, $0-24
-	MOVQ y+0(FP), AX
-	MOVQ x+8(FP), CX
-	MOVQ n+16(FP), DX
-	XORQ BX, BX
-	SUBQ $0x00000008, DX
-	JB   done2
-
-loop1:
-	VMOVUPS      (CX)(BX*1), Y0
-	VANDPS       const7fffffff<>+0(SB), Y0, Y1
-	VMOVUPS      const40a00000<>+0(SB), Y2
-	VMINPS       Y1, Y2, Y2
-	VMOVUPS      const35adc23e<>+0(SB), Y3
-	VFMADD213PS  constb824ded1<>+0(SB), Y2, Y3
-	VFMADD213PS  const3a0dc3db<>+0(SB), Y2, Y3
-	VFMADD213PS  constbb939da5<>+0(SB), Y2, Y3
-	VFMADD213PS  const3cd2c648<>+0(SB), Y2, Y3
-	VFMADD213PS  constbddf18a8<>+0(SB), Y2, Y3
-	VFMADD213PS  constbf220972<>+0(SB), Y2, Y3
-	VFMADD213PS  constbf909797<>+0(SB), Y2, Y3
-	VFMADD213PS  const3940bc03<>+0(SB), Y2, Y3
-	VMOVUPS      Y3, Y2
-	VMOVUPS      const3fb8aa3b<>+0(SB), Y4
-	VFMADD213PS  const4b400000<>+0(SB), Y4, Y2
-	VSUBPS       const4b400000<>+0(SB), Y2, Y4
-	VMOVUPS      Y3, Y5
-	VFNMADD231PS const3f318000<>+0(SB), Y4, Y5
-	VFNMADD231PS constb95e8083<>+0(SB), Y4, Y5
-	VMOVUPS      const3ab56192<>+0(SB), Y4
-	VFMADD213PS  const3c091f61<>+0(SB), Y5, Y4
-	VFMADD213PS  const3d2aac28<>+0(SB), Y5, Y4
-	VFMADD213PS  const3e2aaa45<>+0(SB), Y5, Y4
-	VFMADD213PS  const3efffffe<>+0(SB), Y5, Y4
-	VMULPS       Y5, Y5, Y6
-	VFMADD213PS  Y5, Y6, Y4
-	VADDPS       const3f800000<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y2, Y2
-	VPADDD       Y2, Y4, Y4
-	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y3, Y2
-	VANDPS       Y2, Y4, Y2
-	VADDPS       const7f800000<>+0(SB), Y3, Y4
-	VCMPPS       $0x16, const42b17217<>+0(SB), Y3, Y3
-	VBLENDVPS    Y3, Y4, Y2, Y2
-	VCMPPS       $0x1a, const40a00000<>+0(SB), Y1, Y3
-	VANDPS       Y3, Y2, Y2
-	VMOVUPS      const3f800000<>+0(SB), Y3
-	VSUBPS       Y2, Y3, Y2
-	VMULPS       Y0, Y0, Y3
-	VMOVUPS      constba2a5513<>+0(SB), Y4
-	VFMADD213PS  const3ba67a88<>+0(SB), Y3, Y4
-	VFMADD213PS  constbcdbb3ee<>+0(SB), Y3, Y4
-	VFMADD213PS  const3de713f9<>+0(SB), Y3, Y4
-	VFMADD213PS  constbec09398<>+0(SB), Y3, Y4
-	VFMADD213PS  const3e0375d4<>+0(SB), Y3, Y4
-	VFMADD213PS  Y0, Y0, Y4
-	VANDPS       const80000000<>+0(SB), Y0, Y0
-	VORPS        Y0, Y2, Y0
-	VCMPPS       $0x11, const3f500000<>+0(SB), Y1, Y1
-	VBLENDVPS    Y1, Y4, Y0, Y0
-	VMOVUPS      Y0, (AX)(BX*1)
-	ADDQ         $0x00000020, BX
-	SUBQ         $0x00000008, DX
-	JAE          loop1
-
-done2:
-	ADDQ         $0x00000008, DX
-	JZ           end3
-	NEGQ         DX
-	LEAQ         ·laneMask+0(SB), SI
-	VMOVDQU      64(SI)(DX*4), Y0
-	VMASKMOVPS   (CX)(BX*1), Y0, Y1
-	VANDPS       const7fffffff<>+0(SB), Y1, Y2
-	VMOVUPS      const40a00000<>+0(SB), Y3
-	VMINPS       Y2, Y3, Y3
-	VMOVUPS      const35adc23e<>+0(SB), Y4
-	VFMADD213PS  constb824ded1<>+0(SB), Y3, Y4
-	VFMADD213PS  const3a0dc3db<>+0(SB), Y3, Y4
-	VFMADD213PS  constbb939da5<>+0(SB), Y3, Y4
-	VFMADD213PS  const3cd2c648<>+0(SB), Y3, Y4
-	VFMADD213PS  constbddf18a8<>+0(SB), Y3, Y4
-	VFMADD213PS  constbf220972<>+0(SB), Y3, Y4
-	VFMADD213PS  constbf909797<>+0(SB), Y3, Y4
-	VFMADD213PS  const3940bc03<>+0(SB), Y3, Y4
-	VMOVUPS      Y4, Y3
-	VMOVUPS      const3fb8aa3b<>+0(SB), Y5
-	VFMADD213PS  const4b400000<>+0(SB), Y5, Y3
-	VSUBPS       const4b400000<>+0(SB), Y3, Y5
-	VMOVUPS      Y4, Y6
-	VFNMADD231PS const3f318000<>+0(SB), Y5, Y6
-	VFNMADD231PS constb95e8083<>+0(SB), Y5, Y6
-	VMOVUPS      const3ab56192<>+0(SB), Y5
-	VFMADD213PS  const3c091f61<>+0(SB), Y6, Y5
-	VFMADD213PS  const3d2aac28<>+0(SB), Y6, Y5
-	VFMADD213PS  const3e2aaa45<>+0(SB), Y6, Y5
-	VFMADD213PS  const3efffffe<>+0(SB), Y6, Y5
-	VMULPS       Y6, Y6, Y7
-	VFMADD213PS  Y6, Y7, Y5
-	VADDPS       const3f800000<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y3, Y3
-	VPADDD       Y3, Y5, Y5
-	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y4, Y3
-	VANDPS       Y3, Y5, Y3
-	VADDPS       const7f800000<>+0(SB), Y4, Y5
-	VCMPPS       $0x16, const42b17217<>+0(SB), Y4, Y4
-	VBLENDVPS    Y4, Y5, Y3, Y3
-	VCMPPS       $0x1a, const40a00000<>+0(SB), Y2, Y4
-	VANDPS       Y4, Y3, Y3
-	VMOVUPS      const3f800000<>+0(SB), Y4
-	VSUBPS       Y3, Y4, Y3
-	VMULPS       Y1, Y1, Y4
-	VMOVUPS      constba2a5513<>+0(SB), Y5
-	VFMADD213PS  const3ba67a88<>+0(SB), Y4, Y5
-	VFMADD213PS  constbcdbb3ee<>+0(SB), Y4, Y5
-	VFMADD213PS  const3de713f9<>+0(SB), Y4, Y5
-	VFMADD213PS  constbec09398<>+0(SB), Y4, Y5
-	VFMADD213PS  const3e0375d4<>+0(SB), Y4, Y5
-	VFMADD213PS  Y1, Y1, Y5
-	VANDPS       const80000000<>+0(SB), Y1, Y1
-	VORPS        Y1, Y3, Y1
-	VCMPPS       $0x11, const3f500000<>+0(SB), Y2, Y2
-	VBLENDVPS    Y2, Y5, Y1, Y1
-	VMASKMOVPS   Y1, Y0, (AX)(BX*1)
-
-end3:
-	VZEROUPPER
-	RET
-
-DATA const7fffffff<>+0(SB)/4, $0x7fffffff
-DATA const7fffffff<>+4(SB)/4, $0x7fffffff
-DATA const7fffffff<>+8(SB)/4, $0x7fffffff
-DATA const7fffffff<>+12(SB)/4, $0x7fffffff
-DATA const7fffffff<>+16(SB)/4, $0x7fffffff
-DATA const7fffffff<>+20(SB)/4, $0x7fffffff
-DATA const7fffffff<>+24(SB)/4, $0x7fffffff
-DATA const7fffffff<>+28(SB)/4, $0x7fffffff
-GLOBL const7fffffff<>(SB), RODATA|NOPTR, $32
-
-DATA const40a00000<>+0(SB)/4, $0x40a00000
-DATA const40a00000<>+4(SB)/4, $0x40a00000
-DATA const40a00000<>+8(SB)/4, $0x40a00000
-DATA const40a00000<>+12(SB)/4, $0x40a00000
-DATA const40a00000<>+16(SB)/4, $0x40a00000
-DATA const40a00000<>+20(SB)/4, $0x40a00000
-DATA const40a00000<>+24(SB)/4, $0x40a00000
-DATA const40a00000<>+28(SB)/4, $0x40a00000
-GLOBL const40a00000<>(SB), RODATA|NOPTR, $32
-
-DATA const35adc23e<>+0(SB)/4, $0x35adc23e
-DATA const35adc23e<>+4(SB)/4, $0x35adc23e
-DATA const35adc23e<>+8(SB)/4, $0x35adc23e
-DATA const35adc23e<>+12(SB)/4, $0x35adc23e
-DATA const35adc23e<>+16(SB)/4, $0x35adc23e
-DATA const35adc23e<>+20(SB)/4, $0x35adc23e
-DATA const35adc23e<>+24(SB)/4, $0x35adc23e
-DATA const35adc23e<>+28(SB)/4, $0x35adc23e
-GLOBL const35adc23e<>(SB), RODATA|NOPTR, $32
-
-DATA constb824ded1<>+0(SB)/4, $0xb824ded1
-DATA constb824ded1<>+4(SB)/4, $0xb824ded1
-DATA constb824ded1<>+8(SB)/4, $0xb824ded1
-DATA constb824ded1<>+12(SB)/4, $0xb824ded1
-DATA constb824ded1<>+16(SB)/4, $0xb824ded1
-DATA constb824ded1<>+20(SB)/4, $0xb824ded1
-DATA constb824ded1<>+24(SB)/4, $0xb824ded1
-DATA constb824ded1<>+28(SB)/4, $0xb824ded1
-GLOBL constb824ded1<>(SB), RODATA|NOPTR, $32
-
-DATA const3a0dc3db<>+0(SB)/4, $0x3a0dc3db
-DATA const3a0dc3db<>+4(SB)/4, $0x3a0dc3db
-DATA const3a0dc3db<>+8(SB)/4, $0x3a0dc3db
-DATA const3a0dc3db<>+12(SB)/4, $0x3a0dc3db
-DATA const3a0dc3db<>+16(SB)/4, $0x3a0dc3db
-DATA const3a0dc3db<>+20(SB)/4, $0x3a0dc3db
-DATA const3a0dc3db<>+24(SB)/4, $0x3a0dc3db
-DATA const3a0dc3db<>+28(SB)/4, $0x3a0dc3db
-GLOBL const3a0dc3db<>(SB), RODATA|NOPTR, $32
-
-DATA constbb939da5<>+0(SB)/4, $0xbb939da5
-DATA constbb939da5<>+4(SB)/4, $0xbb939da5
-DATA constbb939da5<>+8(SB)/4, $0xbb939da5
-DATA constbb939da5<>+12(SB)/4, $0xbb939da5
-DATA constbb939da5<>+16(SB)/4, $0xbb939da5
-DATA constbb939da5<>+20(SB)/4, $0xbb939da5
-DATA constbb939da5<>+24(SB)/4, $0xbb939da5
-DATA constbb939da5<>+28(SB)/4, $0xbb939da5
-GLOBL constbb939da5<>(SB), RODATA|NOPTR, $32
-
-DATA const3cd2c648<>+0(SB)/4, $0x3cd2c648
-DATA const3cd2c648<>+4(SB)/4, $0x3cd2c648
-DATA const3cd2c648<>+8(SB)/4, $0x3cd2c648
-DATA const3cd2c648<>+12(SB)/4, $0x3cd2c648
-DATA const3cd2c648<>+16(SB)/4, $0x3cd2c648
-DATA const3cd2c648<>+20(SB)/4, $0x3cd2c648
-DATA const3cd2c648<>+24(SB)/4, $0x3cd2c648
-DATA const3cd2c648<>+28(SB)/4, $0x3cd2c648
-GLOBL const3cd2c648<>(SB), RODATA|NOPTR, $32
-
-DATA constbddf18a8<>+0(SB)/4, $0xbddf18a8
-DATA constbddf18a8<>+4(SB)/4, $0xbddf18a8
-DATA constbddf18a8<>+8(SB)/4, $0xbddf18a8
-DATA constbddf18a8<>+12(SB)/4, $0xbddf18a8
-DATA constbddf18a8<>+16(SB)/4, $0xbddf18a8
-DATA constbddf18a8<>+20(SB)/4, $0xbddf18a8
-DATA constbddf18a8<>+24(SB)/4, $0xbddf18a8
-DATA constbddf18a8<>+28(SB)/4, $0xbddf18a8
-GLOBL constbddf18a8<>(SB), RODATA|NOPTR, $32
-
-DATA constbf220972<>+0(SB)/4, $0xbf220972
-DATA constbf220972<>+4(SB)/4, $0xbf220972
-DATA constbf220972<>+8(SB)/4, $0xbf220972
-DATA constbf220972<>+12(SB)/4, $0xbf220972
-DATA constbf220972<>+16(SB)/4, $0xbf220972
-DATA constbf220972<>+20(SB)/4, $0xbf220972
-DATA constbf220972<>+24(SB)/4, $0xbf220972
-DATA constbf220972<>+28(SB)/4, $0xbf220972
-GLOBL constbf220972<>(SB), RODATA|NOPTR, $32
-
-DATA constbf909797<>+0(SB)/4, $0xbf909797
-DATA constbf909797<>+4(SB)/4, $0xbf909797
-DATA constbf909797<>+8(SB)/4, $0xbf909797
-DATA constbf909797<>+12(SB)/4, $0xbf909797
-DATA constbf909797<>+16(SB)/4, $0xbf909797
-DATA constbf909797<>+20(SB)/4, $0xbf909797
-DATA constbf909797<>+24(SB)/4, $0xbf909797
-DATA constbf909797<>+28(SB)/4, $0xbf909797
-GLOBL constbf909797<>(SB), RODATA|NOPTR, $32
-
-DATA const3940bc03<>+0(SB)/4, $0x3940bc03
-DATA const3940bc03<>+4(SB)/4, $0x3940bc03
-DATA const3940bc03<>+8(SB)/4, $0x3940bc03
-DATA const3940bc03<>+12(SB)/4, $0x3940bc03
-DATA const3940bc03<>+16(SB)/4, $0x3940bc03
-DATA const3940bc03<>+20(SB)/4, $0x3940bc03
-DATA const3940bc03<>+24(SB)/4, $0x3940bc03
-DATA const3940bc03<>+28(SB)/4, $0x3940bc03
-GLOBL const3940bc03<>(SB), RODATA|NOPTR, $32
-
-DATA const3f500000<>+0(SB)/4, $0x3f500000
-DATA const3f500000<>+4(SB)/4, $0x3f500000
-DATA const3f500000<>+8(SB)/4, $0x3f500000
-DATA const3f500000<>+12(SB)/4, $0x3f500000
-DATA const3f500000<>+16(SB)/4, $0x3f500000
-DATA const3f500000<>+20(SB)/4, $0x3f500000
-DATA const3f500000<>+24(SB)/4, $0x3f500000
-DATA const3f500000<>+28(SB)/4, $0x3f500000
-GLOBL const3f500000<>(SB), RODATA|NOPTR, $32
-
-DATA constba2a5513<>+0(SB)/4, $0xba2a5513
-DATA constba2a5513<>+4(SB)/4, $0xba2a5513
-DATA constba2a5513<>+8(SB)/4, $0xba2a5513
-DATA constba2a5513<>+12(SB)/4, $0xba2a5513
-DATA constba2a5513<>+16(SB)/4, $0xba2a5513
-DATA constba2a5513<>+20(SB)/4, $0xba2a5513
-DATA constba2a5513<>+24(SB)/4, $0xba2a5513
-DATA constba2a5513<>+28(SB)/4, $0xba2a5513
-GLOBL constba2a5513<>(SB), RODATA|NOPTR, $32
-
-DATA const3ba67a88<>+0(SB)/4, $0x3ba67a88
-DATA const3ba67a88<>+4(SB)/4, $0x3ba67a88
-DATA const3ba67a88<>+8(SB)/4, $0x3ba67a88
-DATA const3ba67a88<>+12(SB)/4, $0x3ba67a88
-DATA const3ba67a88<>+16(SB)/4, $0x3ba67a88
-DATA const3ba67a88<>+20(SB)/4, $0x3ba67a88
-DATA const3ba67a88<>+24(SB)/4, $0x3ba67a88
-DATA const3ba67a88<>+28(SB)/4, $0x3ba67a88
-GLOBL const3ba67a88<>(SB), RODATA|NOPTR, $32
-
-DATA constbcdbb3ee<>+0(SB)/4, $0xbcdbb3ee
-DATA constbcdbb3ee<>+4(SB)/4, $0xbcdbb3ee
-DATA constbcdbb3ee<>+8(SB)/4, $0xbcdbb3ee
-DATA constbcdbb3ee<>+12(SB)/4, $0xbcdbb3ee
-DATA constbcdbb3ee<>+16(SB)/4, $0xbcdbb3ee
-DATA constbcdbb3ee<>+20(SB)/4, $0xbcdbb3ee
-DATA constbcdbb3ee<>+24(SB)/4, $0xbcdbb3ee
-DATA constbcdbb3ee<>+28(SB)/4, $0xbcdbb3ee
-GLOBL constbcdbb3ee<>(SB), RODATA|NOPTR, $32
-
-DATA const3de713f9<>+0(SB)/4, $0x3de713f9
-DATA const3de713f9<>+4(SB)/4, $0x3de713f9
-DATA const3de713f9<>+8(SB)/4, $0x3de713f9
-DATA const3de713f9<>+12(SB)/4, $0x3de713f9
-DATA const3de713f9<>+16(SB)/4, $0x3de713f9
-DATA const3de713f9<>+20(SB)/4, $0x3de713f9
-DATA const3de713f9<>+24(SB)/4, $0x3de713f9
-DATA const3de713f9<>+28(SB)/4, $0x3de713f9
-GLOBL const3de713f9<>(SB), RODATA|NOPTR, $32
-
-DATA constbec09398<>+0(SB)/4, $0xbec09398
-DATA constbec09398<>+4(SB)/4, $0xbec09398
-DATA constbec09398<>+8(SB)/4, $0xbec09398
-DATA constbec09398<>+12(SB)/4, $0xbec09398
-DATA constbec09398<>+16(SB)/4, $0xbec09398
-DATA constbec09398<>+20(SB)/4, $0xbec09398
-DATA constbec09398<>+24(SB)/4, $0xbec09398
-DATA constbec09398<>+28(SB)/4, $0xbec09398
-GLOBL constbec09398<>(SB), RODATA|NOPTR, $32
-
-DATA const3e0375d4<>+0(SB)/4, $0x3e0375d4
-DATA const3e0375d4<>+4(SB)/4, $0x3e0375d4
-DATA const3e0375d4<>+8(SB)/4, $0x3e0375d4
-DATA const3e0375d4<>+12(SB)/4, $0x3e0375d4
-DATA const3e0375d4<>+16(SB)/4, $0x3e0375d4
-DATA const3e0375d4<>+20(SB)/4, $0x3e0375d4
-DATA const3e0375d4<>+24(SB)/4, $0x3e0375d4
-DATA const3e0375d4<>+28(SB)/4, $0x3e0375d4
-GLOBL const3e0375d4<>(SB), RODATA|NOPTR, $32
-
-DATA const80000000<>+0(SB)/4, $0x80000000
-DATA const80000000<>+4(SB)/4, $0x80000000
-DATA const80000000<>+8(SB)/4, $0x80000000
-DATA const80000000<>+12(SB)/4, $0x80000000
-DATA const80000000<>+16(SB)/4, $0x80000000
-DATA const80000000<>+20(SB)/4, $0x80000000
-DATA const80000000<>+24(SB)/4, $0x80000000
-DATA const80000000<>+28(SB)/4, $0x80000000
-GLOBL const80000000<>(SB), RODATA|NOPTR, $32
-
-// func tanhAVX2(y *float32, x *float32, n int)
-// Requires: AVX, AVX2, FMA3
-TEXT ·tanhAVX2(SB), NOSPLIT, $0-24
-	MOVQ y+0(FP), AX
-	MOVQ x+8(FP), CX
-	MOVQ n+16(FP), DX
-	XORQ BX, BX
-	SUBQ $0x00000008, DX
-	JB   done2
-
-loop1:
-	VMOVUPS      (CX)(BX*1), Y0
-	VANDPS       const7fffffff<>+0(SB), Y0, Y1
-	VMULPS       Y0, Y0, Y2
-	VMOVUPS      constbbba250d<>+0(SB), Y3
-	VFMADD213PS  const3ca8ea6e<>+0(SB), Y2, Y3
-	VFMADD213PS  constbd5c18c5<>+0(SB), Y2, Y3
-	VFMADD213PS  const3e088372<>+0(SB), Y2, Y3
-	VFMADD213PS  constbeaaaa99<>+0(SB), Y2, Y3
-	VMULPS       Y2, Y3, Y2
-	VFMADD213PS  Y0, Y0, Y2
-	VADDPS       Y1, Y1, Y3
-	VMOVUPS      Y3, Y4
-	VMOVUPS      const3fb8aa3b<>+0(SB), Y5
-	VFMADD213PS  const4b400000<>+0(SB), Y5, Y4
-	VSUBPS       const4b400000<>+0(SB), Y4, Y5
-	VMOVUPS      Y3, Y6
-	VFNMADD231PS const3f318000<>+0(SB), Y5, Y6
-	VFNMADD231PS constb95e8083<>+0(SB), Y5, Y6
-	VMOVUPS      const3ab56192<>+0(SB), Y5
-	VFMADD213PS  const3c091f61<>+0(SB), Y6, Y5
-	VFMADD213PS  const3d2aac28<>+0(SB), Y6, Y5
-	VFMADD213PS  const3e2aaa45<>+0(SB), Y6, Y5
-	VFMADD213PS  const3efffffe<>+0(SB), Y6, Y5
-	VMULPS       Y6, Y6, Y7
-	VFMADD213PS  Y6, Y7, Y5
-	VADDPS       const3f800000<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y4, Y4
-	VPADDD       Y4, Y5, Y5
-	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y3, Y4
-	VANDPS       Y4, Y5, Y4
-	VADDPS       const7f800000<>+0(SB), Y3, Y5
-	VCMPPS       $0x16, const42b17217<>+0(SB), Y3, Y3
-	VBLENDVPS    Y3, Y5, Y4, Y4
-	VADDPS       const3f800000<>+0(SB), Y4, Y3
-	VMOVUPS      const40000000<>+0(SB), Y4
-	VDIVPS       Y3, Y4, Y3
-	VMOVUPS      const3f800000<>+0(SB), Y4
-	VSUBPS       Y3, Y4, Y3
-	VANDPS       const80000000<>+0(SB), Y0, Y0
-	VORPS        Y0, Y3, Y0
-	VCMPPS       $0x11, const3f200000<>+0(SB), Y1, Y1
-	VBLENDVPS    Y1, Y2, Y0, Y0
-	VMOVUPS      Y0, (AX)(BX*1)
-	ADDQ         $0x00000020, BX
-	SUBQ         $0x00000008, DX
-	JAE          loop1
-
-done2:
-	ADDQ         $0x00000008, DX
-	JZ           end3
-	NEGQ         DX
-	LEAQ         ·laneMask+0(SB), SI
-	VMOVDQU      64(SI)(DX*4), Y0
-	VMASKMOVPS   (CX)(BX*1), Y0, Y1
-	VANDPS       const7fffffff<>+0(SB), Y1, Y2
-	VMULPS       Y1, Y1, Y3
-	VMOVUPS      constbbba250d<>+0(SB), Y4
-	VFMADD213PS  const3ca8ea6e<>+0(SB), Y3, Y4
-	VFMADD213PS  constbd5c18c5<>+0(SB), Y3, Y4
-	VFMADD213PS  const3e088372<>+0(SB), Y3, Y4
-	VFMADD213PS  constbeaaaa99<>+0(SB), Y3, Y4
-	VMULPS       Y3, Y4, Y3
-	VFMADD213PS  Y1, Y1, Y3
-	VADDPS       Y2, Y2, Y4
-	VMOVUPS      Y4, Y5
-	VMOVUPS      const3fb8aa3b<>+0(SB), Y6
-	VFMADD213PS  const4b400000<>+0(SB), Y6, Y5
-	VSUBPS       const4b400000<>+0(SB), Y5, Y6
-	VMOVUPS      Y4, Y7
-	VFNMADD231PS const3f318000<>+0(SB), Y6, Y7
-	VFNMADD231PS constb95e8083<>+0(SB), Y6, Y7
-	VMOVUPS      const3ab56192<>+0(SB), Y6
-	VFMADD213PS  const3c091f61<>+0(SB), Y7, Y6
-	VFMADD213PS  const3d2aac28<>+0(SB), Y7, Y6
-	VFMADD213PS  const3e2aaa45<>+0(SB), Y7, Y6
-	VFMADD213PS  const3efffffe<>+0(SB), Y7, Y6
-	VMULPS       Y7, Y7, Y8
-	VFMADD213PS  Y7, Y8, Y6
-	VADDPS       const3f800000<>+0(SB), Y6, Y6
-	VPSLLD       $0x17, Y5, Y5
-	VPADDD       Y5, Y6, Y6
-	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y4, Y5
-	VANDPS       Y5, Y6, Y5
-	VADDPS       const7f800000<>+0(SB), Y4, Y6
-	VCMPPS       $0x16, const42b17217<>+0(SB), Y4, Y4
-	VBLENDVPS    Y4, Y6, Y5, Y5
-	VADDPS       const3f800000<>+0(SB), Y5, Y4
-	VMOVUPS      const40000000<>+0(SB), Y5
-	VDIVPS       Y4, Y5, Y4
-	VMOVUPS      const3f800000<>+0(SB), Y5
-	VSUBPS       Y4, Y5, Y4
-	VANDPS       const80000000<>+0(SB), Y1, Y1
-	VORPS        Y1, Y4, Y1
-	VCMPPS       $0x11, const3f200000<>+0(SB), Y2, Y2
-	VBLENDVPS    Y2, Y3, Y1, Y1
-	VMASKMOVPS   Y1, Y0, (AX)(BX*1)
-
-end3:
-	VZEROUPPER
-	RET
-
-DATA constbbba250d<>+0(SB)/4, $0xbbba250d
-DATA constbbba250d<>+4(SB)/4, $0xbbba250d
-DATA constbbba250d<>+8(SB)/4, $0xbbba250d
-DATA constbbba250d<>+12(SB)/4, $0xbbba250d
-DATA constbbba250d<>+16(SB)/4, $0xbbba250d
-DATA constbbba250d<>+20(SB)/4, $0xbbba250d
-DATA constbbba250d<>+24(SB)/4, $0xbbba250d
-DATA constbbba250d<>+28(SB)/4, $0xbbba250d
-GLOBL constbbba250d<>(SB), RODATA|NOPTR, $32
-
-DATA const3ca8ea6e<>+0(SB)/4, $0x3ca8ea6e
-DATA const3ca8ea6e<>+4(SB)/4, $0x3ca8ea6e
-DATA const3ca8ea6e<>+8(SB)/4, $0x3ca8ea6e
-DATA const3ca8ea6e<>+12(SB)/4, $0x3ca8ea6e
-DATA const3ca8ea6e<>+16(SB)/4, $0x3ca8ea6e
-DATA const3ca8ea6e<>+20(SB)/4, $0x3ca8ea6e
-DATA const3ca8ea6e<>+24(SB)/4, $0x3ca8ea6e
-DATA const3ca8ea6e<>+28(SB)/4, $0x3ca8ea6e
-GLOBL const3ca8ea6e<>(SB), RODATA|NOPTR, $32
-
-DATA constbd5c18c5<>+0(SB)/4, $0xbd5c18c5
-DATA constbd5c18c5<>+4(SB)/4, $0xbd5c18c5
-DATA constbd5c18c5<>+8(SB)/4, $0xbd5c18c5
-DATA constbd5c18c5<>+12(SB)/4, $0xbd5c18c5
-DATA constbd5c18c5<>+16(SB)/4, $0xbd5c18c5
-DATA constbd5c18c5<>+20(SB)/4, $0xbd5c18c5
-DATA constbd5c18c5<>+24(SB)/4, $0xbd5c18c5
-DATA constbd5c18c5<>+28(SB)/4, $0xbd5c18c5
-GLOBL constbd5c18c5<>(SB), RODATA|NOPTR, $32
-
-DATA const3e088372<>+0(SB)/4, $0x3e088372
-DATA const3e088372<>+4(SB)/4, $0x3e088372
-DATA const3e088372<>+8(SB)/4, $0x3e088372
-DATA const3e088372<>+12(SB)/4, $0x3e088372
-DATA const3e088372<>+16(SB)/4, $0x3e088372
-DATA const3e088372<>+20(SB)/4, $0x3e088372
-DATA const3e088372<>+24(SB)/4, $0x3e088372
-DATA const3e088372<>+28(SB)/4, $0x3e088372
-GLOBL const3e088372<>(SB), RODATA|NOPTR, $32
-
-DATA constbeaaaa99<>+0(SB)/4, $0xbeaaaa99
-DATA constbeaaaa99<>+4(SB)/4, $0xbeaaaa99
-DATA constbeaaaa99<>+8(SB)/4, $0xbeaaaa99
-DATA constbeaaaa99<>+12(SB)/4, $0xbeaaaa99
-DATA constbeaaaa99<>+16(SB)/4, $0xbeaaaa99
-DATA constbeaaaa99<>+20(SB)/4, $0xbeaaaa99
-DATA constbeaaaa99<>+24(SB)/4, $0xbeaaaa99
-DATA constbeaaaa99<>+28(SB)/4, $0xbeaaaa99
-GLOBL constbeaaaa99<>(SB), RODATA|NOPTR, $32
-
-DATA const40000000<>+0(SB)/4, $0x40000000
-DATA const40000000<>+4(SB)/4, $0x40000000
-DATA const40000000<>+8(SB)/4, $0x40000000
-DATA const40000000<>+12(SB)/4, $0x40000000
-DATA const40000000<>+16(SB)/4, $0x40000000
-DATA const40000000<>+20(SB)/4, $0x40000000
-DATA const40000000<>+24(SB)/4, $0x40000000
-DATA const40000000<>+28(SB)/4, $0x40000000
-GLOBL const40000000<>(SB), RODATA|NOPTR, $32
-
-DATA const3f200000<>+0(SB)/4, $0x3f200000
-DATA const3f200000<>+4(SB)/4, $0x3f200000
-DATA const3f200000<>+8(SB)/4, $0x3f200000
-DATA const3f200000<>+12(SB)/4, $0x3f200000
-DATA const3f200000<>+16(SB)/4, $0x3f200000
-DATA const3f200000<>+20(SB)/4, $0x3f200000
-DATA const3f200000<>+24(SB)/4, $0x3f200000
-DATA const3f200000<>+28(SB)/4, $0x3f200000
-GLOBL const3f200000<>(SB), RODATA|NOPTR, $32
-
-// func sigmoidAVX2(y *float32, x *float32, n int)
-// Requires: AVX, AVX2, FMA3
-TEXT ·sigmoidAVX2(SB), NOSPLIT, $0-24
-	MOVQ y+0(FP), AX
-	MOVQ x+8(FP), CX
-	MOVQ n+16(FP), DX
-	XORQ BX, BX
-	SUBQ $0x00000008, DX
-	JB   done2
-
-loop1:
-	VMOVUPS      (CX)(BX*1), Y0
-	VXORPS       const80000000<>+0(SB), Y0, Y0
-	VMOVUPS      Y0, Y1
-	VMOVUPS      const3fb8aa3b<>+0(SB), Y2
-	VFMADD213PS  const4b400000<>+0(SB), Y2, Y1
-	VSUBPS       const4b400000<>+0(SB), Y1, Y2
-	VMOVUPS      Y0, Y3
-	VFNMADD231PS const3f318000<>+0(SB), Y2, Y3
-	VFNMADD231PS constb95e8083<>+0(SB), Y2, Y3
-	VMOVUPS      const3ab56192<>+0(SB), Y2
-	VFMADD213PS  const3c091f61<>+0(SB), Y3, Y2
-	VFMADD213PS  const3d2aac28<>+0(SB), Y3, Y2
-	VFMADD213PS  const3e2aaa45<>+0(SB), Y3, Y2
-	VFMADD213PS  const3efffffe<>+0(SB), Y3, Y2
-	VMULPS       Y3, Y3, Y4
-	VFMADD213PS  Y3, Y4, Y2
-	VADDPS       const3f800000<>+0(SB), Y2, Y2
-	VPSLLD       $0x17, Y1, Y1
-	VPADDD       Y1, Y2, Y2
-	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y0, Y1
-	VANDPS       Y1, Y2, Y1
-	VADDPS       const7f800000<>+0(SB), Y0, Y2
-	VCMPPS       $0x16, const42b17217<>+0(SB), Y0, Y0
-	VBLENDVPS    Y0, Y2, Y1, Y1
-	VADDPS       const3f800000<>+0(SB), Y1, Y0
-	VMOVUPS      const3f800000<>+0(SB), Y1
-	VDIVPS       Y0, Y1, Y0
-	VMOVUPS      Y0, (AX)(BX*1)
-	ADDQ         $0x00000020, BX
-	SUBQ         $0x00000008, DX
-	JAE          loop1
-
-done2:
-	ADDQ         $0x00000008, DX
-	JZ           end3
-	NEGQ         DX
-	LEAQ         ·laneMask+0(SB), SI
-	VMOVDQU      64(SI)(DX*4), Y0
-	VMASKMOVPS   (CX)(BX*1), Y0, Y1
-	VXORPS       const80000000<>+0(SB), Y1, Y1
-	VMOVUPS      Y1, Y2
-	VMOVUPS      const3fb8aa3b<>+0(SB), Y3
-	VFMADD213PS  const4b400000<>+0(SB), Y3, Y2
-	VSUBPS       const4b400000<>+0(SB), Y2, Y3
-	VMOVUPS      Y1, Y4
-	VFNMADD231PS const3f318000<>+0(SB), Y3, Y4
-	VFNMADD231PS constb95e8083<>+0(SB), Y3, Y4
-	VMOVUPS      const3ab56192<>+0(SB), Y3
-	VFMADD213PS  const3c091f61<>+0(SB), Y4, Y3
-	VFMADD213PS  const3d2aac28<>+0(SB), Y4, Y3
-	VFMADD213PS  const3e2aaa45<>+0(SB), Y4, Y3
-	VFMADD213PS  const3efffffe<>+0(SB), Y4, Y3
-	VMULPS       Y4, Y4, Y5
-	VFMADD213PS  Y4, Y5, Y3
-	VADDPS       const3f800000<>+0(SB), Y3, Y3
-	VPSLLD       $0x17, Y2, Y2
-	VPADDD       Y2, Y3, Y3
-	VCMPPS       $0x15, constc2ae0000<>+0(SB), Y1, Y2
-	VANDPS       Y2, Y3, Y2
-	VADDPS       const7f800000<>+0(SB), Y1, Y3
-	VCMPPS       $0x16, const42b17217<>+0(SB), Y1, Y1
-	VBLENDVPS    Y1, Y3, Y2, Y2
-	VADDPS       const3f800000<>+0(SB), Y2, Y1
-	VMOVUPS      const3f800000<>+0(SB), Y2
-	VDIVPS       Y1, Y2, Y1
-	VMASKMOVPS   Y1, Y0, (AX)(BX*1)
-
-end3:
-	VZEROUPPER
-	RET
-
 // func siluAVX2(y *float32, x *float32, n int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·siluAVX2(SB), NOSPLIT, $0-24
@@ -871,6 +287,16 @@ done2:
 end3:
 	VZEROUPPER
 	RET
+
+DATA const80000000<>+0(SB)/4, $0x80000000
+DATA const80000000<>+4(SB)/4, $0x80000000
+DATA const80000000<>+8(SB)/4, $0x80000000
+DATA const80000000<>+12(SB)/4, $0x80000000
+DATA const80000000<>+16(SB)/4, $0x80000000
+DATA const80000000<>+20(SB)/4, $0x80000000
+DATA const80000000<>+24(SB)/4, $0x80000000
+DATA const80000000<>+28(SB)/4, $0x80000000
+GLOBL const80000000<>(SB), RODATA|NOPTR, $32
 
 // func geluAVX2(y *float32, x *float32, n int)
 // Requires: AVX, AVX2, FMA3
@@ -1030,6 +456,116 @@ DATA const3f3504f3<>+24(SB)/4, $0x3f3504f3
 DATA const3f3504f3<>+28(SB)/4, $0x3f3504f3
 GLOBL const3f3504f3<>(SB), RODATA|NOPTR, $32
 
+DATA const7fffffff<>+0(SB)/4, $0x7fffffff
+DATA const7fffffff<>+4(SB)/4, $0x7fffffff
+DATA const7fffffff<>+8(SB)/4, $0x7fffffff
+DATA const7fffffff<>+12(SB)/4, $0x7fffffff
+DATA const7fffffff<>+16(SB)/4, $0x7fffffff
+DATA const7fffffff<>+20(SB)/4, $0x7fffffff
+DATA const7fffffff<>+24(SB)/4, $0x7fffffff
+DATA const7fffffff<>+28(SB)/4, $0x7fffffff
+GLOBL const7fffffff<>(SB), RODATA|NOPTR, $32
+
+DATA const40a00000<>+0(SB)/4, $0x40a00000
+DATA const40a00000<>+4(SB)/4, $0x40a00000
+DATA const40a00000<>+8(SB)/4, $0x40a00000
+DATA const40a00000<>+12(SB)/4, $0x40a00000
+DATA const40a00000<>+16(SB)/4, $0x40a00000
+DATA const40a00000<>+20(SB)/4, $0x40a00000
+DATA const40a00000<>+24(SB)/4, $0x40a00000
+DATA const40a00000<>+28(SB)/4, $0x40a00000
+GLOBL const40a00000<>(SB), RODATA|NOPTR, $32
+
+DATA const35adc23e<>+0(SB)/4, $0x35adc23e
+DATA const35adc23e<>+4(SB)/4, $0x35adc23e
+DATA const35adc23e<>+8(SB)/4, $0x35adc23e
+DATA const35adc23e<>+12(SB)/4, $0x35adc23e
+DATA const35adc23e<>+16(SB)/4, $0x35adc23e
+DATA const35adc23e<>+20(SB)/4, $0x35adc23e
+DATA const35adc23e<>+24(SB)/4, $0x35adc23e
+DATA const35adc23e<>+28(SB)/4, $0x35adc23e
+GLOBL const35adc23e<>(SB), RODATA|NOPTR, $32
+
+DATA constb824ded1<>+0(SB)/4, $0xb824ded1
+DATA constb824ded1<>+4(SB)/4, $0xb824ded1
+DATA constb824ded1<>+8(SB)/4, $0xb824ded1
+DATA constb824ded1<>+12(SB)/4, $0xb824ded1
+DATA constb824ded1<>+16(SB)/4, $0xb824ded1
+DATA constb824ded1<>+20(SB)/4, $0xb824ded1
+DATA constb824ded1<>+24(SB)/4, $0xb824ded1
+DATA constb824ded1<>+28(SB)/4, $0xb824ded1
+GLOBL constb824ded1<>(SB), RODATA|NOPTR, $32
+
+DATA const3a0dc3db<>+0(SB)/4, $0x3a0dc3db
+DATA const3a0dc3db<>+4(SB)/4, $0x3a0dc3db
+DATA const3a0dc3db<>+8(SB)/4, $0x3a0dc3db
+DATA const3a0dc3db<>+12(SB)/4, $0x3a0dc3db
+DATA const3a0dc3db<>+16(SB)/4, $0x3a0dc3db
+DATA const3a0dc3db<>+20(SB)/4, $0x3a0dc3db
+DATA const3a0dc3db<>+24(SB)/4, $0x3a0dc3db
+DATA const3a0dc3db<>+28(SB)/4, $0x3a0dc3db
+GLOBL const3a0dc3db<>(SB), RODATA|NOPTR, $32
+
+DATA constbb939da5<>+0(SB)/4, $0xbb939da5
+DATA constbb939da5<>+4(SB)/4, $0xbb939da5
+DATA constbb939da5<>+8(SB)/4, $0xbb939da5
+DATA constbb939da5<>+12(SB)/4, $0xbb939da5
+DATA constbb939da5<>+16(SB)/4, $0xbb939da5
+DATA constbb939da5<>+20(SB)/4, $0xbb939da5
+DATA constbb939da5<>+24(SB)/4, $0xbb939da5
+DATA constbb939da5<>+28(SB)/4, $0xbb939da5
+GLOBL constbb939da5<>(SB), RODATA|NOPTR, $32
+
+DATA const3cd2c648<>+0(SB)/4, $0x3cd2c648
+DATA const3cd2c648<>+4(SB)/4, $0x3cd2c648
+DATA const3cd2c648<>+8(SB)/4, $0x3cd2c648
+DATA const3cd2c648<>+12(SB)/4, $0x3cd2c648
+DATA const3cd2c648<>+16(SB)/4, $0x3cd2c648
+DATA const3cd2c648<>+20(SB)/4, $0x3cd2c648
+DATA const3cd2c648<>+24(SB)/4, $0x3cd2c648
+DATA const3cd2c648<>+28(SB)/4, $0x3cd2c648
+GLOBL const3cd2c648<>(SB), RODATA|NOPTR, $32
+
+DATA constbddf18a8<>+0(SB)/4, $0xbddf18a8
+DATA constbddf18a8<>+4(SB)/4, $0xbddf18a8
+DATA constbddf18a8<>+8(SB)/4, $0xbddf18a8
+DATA constbddf18a8<>+12(SB)/4, $0xbddf18a8
+DATA constbddf18a8<>+16(SB)/4, $0xbddf18a8
+DATA constbddf18a8<>+20(SB)/4, $0xbddf18a8
+DATA constbddf18a8<>+24(SB)/4, $0xbddf18a8
+DATA constbddf18a8<>+28(SB)/4, $0xbddf18a8
+GLOBL constbddf18a8<>(SB), RODATA|NOPTR, $32
+
+DATA constbf220972<>+0(SB)/4, $0xbf220972
+DATA constbf220972<>+4(SB)/4, $0xbf220972
+DATA constbf220972<>+8(SB)/4, $0xbf220972
+DATA constbf220972<>+12(SB)/4, $0xbf220972
+DATA constbf220972<>+16(SB)/4, $0xbf220972
+DATA constbf220972<>+20(SB)/4, $0xbf220972
+DATA constbf220972<>+24(SB)/4, $0xbf220972
+DATA constbf220972<>+28(SB)/4, $0xbf220972
+GLOBL constbf220972<>(SB), RODATA|NOPTR, $32
+
+DATA constbf909797<>+0(SB)/4, $0xbf909797
+DATA constbf909797<>+4(SB)/4, $0xbf909797
+DATA constbf909797<>+8(SB)/4, $0xbf909797
+DATA constbf909797<>+12(SB)/4, $0xbf909797
+DATA constbf909797<>+16(SB)/4, $0xbf909797
+DATA constbf909797<>+20(SB)/4, $0xbf909797
+DATA constbf909797<>+24(SB)/4, $0xbf909797
+DATA constbf909797<>+28(SB)/4, $0xbf909797
+GLOBL constbf909797<>(SB), RODATA|NOPTR, $32
+
+DATA const3940bc03<>+0(SB)/4, $0x3940bc03
+DATA const3940bc03<>+4(SB)/4, $0x3940bc03
+DATA const3940bc03<>+8(SB)/4, $0x3940bc03
+DATA const3940bc03<>+12(SB)/4, $0x3940bc03
+DATA const3940bc03<>+16(SB)/4, $0x3940bc03
+DATA const3940bc03<>+20(SB)/4, $0x3940bc03
+DATA const3940bc03<>+24(SB)/4, $0x3940bc03
+DATA const3940bc03<>+28(SB)/4, $0x3940bc03
+GLOBL const3940bc03<>(SB), RODATA|NOPTR, $32
+
 DATA const00000000<>+0(SB)/4, $0x00000000
 DATA const00000000<>+4(SB)/4, $0x00000000
 DATA const00000000<>+8(SB)/4, $0x00000000
@@ -1039,6 +575,86 @@ DATA const00000000<>+20(SB)/4, $0x00000000
 DATA const00000000<>+24(SB)/4, $0x00000000
 DATA const00000000<>+28(SB)/4, $0x00000000
 GLOBL const00000000<>(SB), RODATA|NOPTR, $32
+
+DATA const40000000<>+0(SB)/4, $0x40000000
+DATA const40000000<>+4(SB)/4, $0x40000000
+DATA const40000000<>+8(SB)/4, $0x40000000
+DATA const40000000<>+12(SB)/4, $0x40000000
+DATA const40000000<>+16(SB)/4, $0x40000000
+DATA const40000000<>+20(SB)/4, $0x40000000
+DATA const40000000<>+24(SB)/4, $0x40000000
+DATA const40000000<>+28(SB)/4, $0x40000000
+GLOBL const40000000<>(SB), RODATA|NOPTR, $32
+
+DATA const3f500000<>+0(SB)/4, $0x3f500000
+DATA const3f500000<>+4(SB)/4, $0x3f500000
+DATA const3f500000<>+8(SB)/4, $0x3f500000
+DATA const3f500000<>+12(SB)/4, $0x3f500000
+DATA const3f500000<>+16(SB)/4, $0x3f500000
+DATA const3f500000<>+20(SB)/4, $0x3f500000
+DATA const3f500000<>+24(SB)/4, $0x3f500000
+DATA const3f500000<>+28(SB)/4, $0x3f500000
+GLOBL const3f500000<>(SB), RODATA|NOPTR, $32
+
+DATA constba2a5513<>+0(SB)/4, $0xba2a5513
+DATA constba2a5513<>+4(SB)/4, $0xba2a5513
+DATA constba2a5513<>+8(SB)/4, $0xba2a5513
+DATA constba2a5513<>+12(SB)/4, $0xba2a5513
+DATA constba2a5513<>+16(SB)/4, $0xba2a5513
+DATA constba2a5513<>+20(SB)/4, $0xba2a5513
+DATA constba2a5513<>+24(SB)/4, $0xba2a5513
+DATA constba2a5513<>+28(SB)/4, $0xba2a5513
+GLOBL constba2a5513<>(SB), RODATA|NOPTR, $32
+
+DATA const3ba67a88<>+0(SB)/4, $0x3ba67a88
+DATA const3ba67a88<>+4(SB)/4, $0x3ba67a88
+DATA const3ba67a88<>+8(SB)/4, $0x3ba67a88
+DATA const3ba67a88<>+12(SB)/4, $0x3ba67a88
+DATA const3ba67a88<>+16(SB)/4, $0x3ba67a88
+DATA const3ba67a88<>+20(SB)/4, $0x3ba67a88
+DATA const3ba67a88<>+24(SB)/4, $0x3ba67a88
+DATA const3ba67a88<>+28(SB)/4, $0x3ba67a88
+GLOBL const3ba67a88<>(SB), RODATA|NOPTR, $32
+
+DATA constbcdbb3ee<>+0(SB)/4, $0xbcdbb3ee
+DATA constbcdbb3ee<>+4(SB)/4, $0xbcdbb3ee
+DATA constbcdbb3ee<>+8(SB)/4, $0xbcdbb3ee
+DATA constbcdbb3ee<>+12(SB)/4, $0xbcdbb3ee
+DATA constbcdbb3ee<>+16(SB)/4, $0xbcdbb3ee
+DATA constbcdbb3ee<>+20(SB)/4, $0xbcdbb3ee
+DATA constbcdbb3ee<>+24(SB)/4, $0xbcdbb3ee
+DATA constbcdbb3ee<>+28(SB)/4, $0xbcdbb3ee
+GLOBL constbcdbb3ee<>(SB), RODATA|NOPTR, $32
+
+DATA const3de713f9<>+0(SB)/4, $0x3de713f9
+DATA const3de713f9<>+4(SB)/4, $0x3de713f9
+DATA const3de713f9<>+8(SB)/4, $0x3de713f9
+DATA const3de713f9<>+12(SB)/4, $0x3de713f9
+DATA const3de713f9<>+16(SB)/4, $0x3de713f9
+DATA const3de713f9<>+20(SB)/4, $0x3de713f9
+DATA const3de713f9<>+24(SB)/4, $0x3de713f9
+DATA const3de713f9<>+28(SB)/4, $0x3de713f9
+GLOBL const3de713f9<>(SB), RODATA|NOPTR, $32
+
+DATA constbec09398<>+0(SB)/4, $0xbec09398
+DATA constbec09398<>+4(SB)/4, $0xbec09398
+DATA constbec09398<>+8(SB)/4, $0xbec09398
+DATA constbec09398<>+12(SB)/4, $0xbec09398
+DATA constbec09398<>+16(SB)/4, $0xbec09398
+DATA constbec09398<>+20(SB)/4, $0xbec09398
+DATA constbec09398<>+24(SB)/4, $0xbec09398
+DATA constbec09398<>+28(SB)/4, $0xbec09398
+GLOBL constbec09398<>(SB), RODATA|NOPTR, $32
+
+DATA const3e0375d4<>+0(SB)/4, $0x3e0375d4
+DATA const3e0375d4<>+4(SB)/4, $0x3e0375d4
+DATA const3e0375d4<>+8(SB)/4, $0x3e0375d4
+DATA const3e0375d4<>+12(SB)/4, $0x3e0375d4
+DATA const3e0375d4<>+16(SB)/4, $0x3e0375d4
+DATA const3e0375d4<>+20(SB)/4, $0x3e0375d4
+DATA const3e0375d4<>+24(SB)/4, $0x3e0375d4
+DATA const3e0375d4<>+28(SB)/4, $0x3e0375d4
+GLOBL const3e0375d4<>(SB), RODATA|NOPTR, $32
 
 // func geluTanhAVX2(y *float32, x *float32, n int)
 // Requires: AVX, AVX2, FMA3

@@ -9,21 +9,6 @@ package kernel
 //go:noescape
 func expAVX512(y *float32, x *float32, n int)
 
-// erfAVX512 computes y = erf(x).
-//
-//go:noescape
-func erfAVX512(y *float32, x *float32, n int)
-
-// tanhAVX512 computes y = tanh(x).
-//
-//go:noescape
-func tanhAVX512(y *float32, x *float32, n int)
-
-// sigmoidAVX512 computes y = σ(x).
-//
-//go:noescape
-func sigmoidAVX512(y *float32, x *float32, n int)
-
 // siluAVX512 computes y = x·σ(x).
 //
 //go:noescape

@@ -15,9 +15,6 @@ type assembly struct {
 	combine4            func(y *float32, n int, terms *byte)
 	combine5            func(y *float32, n int, terms *byte)
 	exp                 func(y, x *float32, n int)
-	erf                 func(y, x *float32, n int)
-	tanh                func(y, x *float32, n int)
-	sigmoid             func(y, x *float32, n int)
 	silu                func(y, x *float32, n int)
 	gelu                func(y, x *float32, n int)
 	geluTanh            func(y, x *float32, n int)
@@ -60,9 +57,6 @@ var assemblyAVX2 = assembly{
 	combine4:            combine4AVX2,
 	combine5:            combine5AVX2,
 	exp:                 expAVX2,
-	erf:                 erfAVX2,
-	tanh:                tanhAVX2,
-	sigmoid:             sigmoidAVX2,
 	silu:                siluAVX2,
 	gelu:                geluAVX2,
 	geluTanh:            geluTanhAVX2,
@@ -105,9 +99,6 @@ var assemblyAVX512 = assembly{
 	combine4:            combine4AVX512,
 	combine5:            combine5AVX512,
 	exp:                 expAVX512,
-	erf:                 erfAVX512,
-	tanh:                tanhAVX512,
-	sigmoid:             sigmoidAVX512,
 	silu:                siluAVX512,
 	gelu:                geluAVX512,
 	geluTanh:            geluTanhAVX512,

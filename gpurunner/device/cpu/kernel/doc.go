@@ -22,7 +22,7 @@
 //     16); the lanes then add as a tree, upper half onto lower half;
 //   - a reduction over rows ([Set.ColumnSums] and its kin) is one chain per
 //     column;
-//   - exp, erf and tanh are polynomials of one set of coefficients and one
+//   - exp and erf are polynomials of one set of coefficients and one
 //     order, in Go and in assembly.
 //
 // The portable Go code has no float32 FMA and rounds product and sum one by

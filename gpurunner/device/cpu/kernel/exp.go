@@ -2,7 +2,7 @@ package kernel
 
 import "math"
 
-// The polynomials of exp, erf and tanh, lowest order first, from
+// The polynomials of exp and erf, lowest order first, from
 // scripts/kernels/coefficients. The assembly reads the same tables.
 const (
 	log2e = 1.44269504
@@ -15,16 +15,14 @@ const (
 	expMin = -87 // below this exp is 0: denormals would slow what follows
 	expMax = 88.72283
 
-	erfSplit  = 0.8125
-	erfMax    = 5 // 1 − erf is 0 above, and 1.5e-12 here
-	tanhSplit = 0.625
+	erfSplit = 0.8125
+	erfMax   = 5 // 1 − erf is 0 above, and 1.5e-12 here
 )
 
 var (
 	expPoly      = [5]float32{0.49999994, 0.166665152, 0.0416680872, 0.00836929772, 0.00138382823}
 	erfPoly      = [6]float32{0.128379166, -0.376126051, 0.112831064, -0.0268191956, 0.00508052483, -0.00064976624}
 	erfLargePoly = [9]float32{0.000183805867, -1.12962615, -0.632956624, -0.108933747, 0.0257293135, -0.00450487668, 0.000540790788, -3.93081609e-05, 1.29460363e-06}
-	tanhPoly     = [5]float32{-0.333332807, 0.133313924, -0.0537345596, 0.0206195973, -0.00568068633}
 )
 
 var inf32 = float32(math.Inf(1))
@@ -59,14 +57,7 @@ func horner(c []float32, x float32) float32 {
 	return q
 }
 
-func erf32(x float32) float32 {
-	z := abs32(x)
-	if z < erfSplit {
-		return erfSmall32(x)
-	}
-	return copysign32(1-erfcLarge32(z), x)
-}
-
+// erfSmall32 is erf(x) for |x| below erfSplit.
 func erfSmall32(x float32) float32 {
 	return float32(horner(erfPoly[:], float32(x*x))*x) + x
 }
@@ -93,20 +84,6 @@ func onePlusErf32(x float32) float32 {
 	return 2 - erfcLarge32(z)
 }
 
-func tanh32(x float32) float32 {
-	z := abs32(x)
-	if z < tanhSplit {
-		s := float32(x * x)
-		return float32(float32(horner(tanhPoly[:], s)*s)*x) + x
-	}
-	return copysign32(1-2/(exp32(z+z)+1), x)
-}
-
 func sigmoid32(x float32) float32 { return 1 / (1 + exp32(-x)) }
 
 func abs32(x float32) float32 { return math.Float32frombits(math.Float32bits(x) &^ (1 << 31)) }
-
-func copysign32(x, sign float32) float32 {
-	const s = 1 << 31
-	return math.Float32frombits(math.Float32bits(x)&^s | math.Float32bits(sign)&s)
-}

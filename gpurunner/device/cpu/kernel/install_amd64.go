@@ -56,7 +56,7 @@ var (
 )
 
 func (a *assembly) activations(s *Activations) {
-	s.Exp, s.Erf, s.Tanh, s.Sigmoid = two(a.exp), two(a.erf), two(a.tanh), two(a.sigmoid)
+	s.Exp = two(a.exp)
 	s.SiLU, s.SiLUBack = two(a.silu), three(a.siluBack)
 	s.GELU, s.GELUBack = two(a.gelu), three(a.geluBack)
 	s.GELUTanh, s.GELUTanhBack = two(a.geluTanh), three(a.geluTanhBack)

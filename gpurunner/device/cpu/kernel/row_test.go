@@ -28,9 +28,6 @@ func backCase(name string, f func(s *Set) func(dx, dy, x []float32)) rowCase {
 func rowCases() []rowCase {
 	cases := []rowCase{
 		mapCase("Exp", func(s *Set) func(y, x []float32) { return s.Exp }),
-		mapCase("Erf", func(s *Set) func(y, x []float32) { return s.Erf }),
-		mapCase("Tanh", func(s *Set) func(y, x []float32) { return s.Tanh }),
-		mapCase("Sigmoid", func(s *Set) func(y, x []float32) { return s.Sigmoid }),
 		mapCase("SiLU", func(s *Set) func(y, x []float32) { return s.SiLU }),
 		mapCase("GELU", func(s *Set) func(y, x []float32) { return s.GELU }),
 		mapCase("GELUTanh", func(s *Set) func(y, x []float32) { return s.GELUTanh }),

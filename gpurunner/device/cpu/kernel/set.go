@@ -78,9 +78,7 @@ type Term struct {
 // Activations are pointwise functions f, y = f(x), and their backward forms,
 // dx = f'(x)·dy. Every output may be any of the inputs.
 type Activations struct {
-	Exp, Erf, Tanh func(y, x []float32)
-	// Sigmoid is 1/(1+exp(−x)).
-	Sigmoid func(y, x []float32)
+	Exp func(y, x []float32)
 	// SiLU is x·σ(x), GELU x·(1+erf(x/√2))/2, GELUTanh its tanh form and
 	// QuickGELU x·σ(1.702x).
 	SiLU, GELU, GELUTanh, QuickGELU                 func(y, x []float32)
@@ -225,9 +223,6 @@ func generic() *Set {
 		},
 		Activations: Activations{
 			Exp:           expGeneric,
-			Erf:           erfGeneric,
-			Tanh:          tanhGeneric,
-			Sigmoid:       sigmoidGeneric,
 			SiLU:          siluGeneric,
 			GELU:          geluGeneric,
 			GELUTanh:      geluTanhGeneric,
