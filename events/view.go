@@ -141,8 +141,8 @@ func (j *Job) OutputKey(name string) string { return j.OutputKeyPrefix() + name 
 // OutputKeyPrefix is what the keys of all the job's outputs begin with, and no other job's.
 func (j *Job) OutputKeyPrefix() string { return outputPrefix + "pbxt/" + j.OutputSecret + "/" }
 
-// CheckpointKey is the blob in which a training keeps what it needs to go on.
-func (j *Job) CheckpointKey() string { return "checkpoints/" + string(j.ID) }
+// CheckpointKeyPrefix is what the keys of the job's checkpoints begin with: what a training needs to go on.
+func (j *Job) CheckpointKeyPrefix() string { return "checkpoints/" + string(j.ID) + "/" }
 
 // OutputKeyOfPath is the blob that a path /pbxt/{secret}/{name} shows; name is decoded.
 func OutputKeyOfPath(secret, name string) string { return outputPrefix + "pbxt/" + secret + "/" + name }

@@ -10,7 +10,7 @@ import (
 	"github.com/lowrank/lowrank/infra/retry"
 )
 
-// drop removes what a job that has ended does not need: its checkpoint, and
+// drop removes what a job that has ended does not need: its checkpoints, and
 // unless it succeeded what it has put. job is the job as last seen; of one that
 // was deleted meanwhile, that is all there is to know.
 func (l *Loop) drop(ctx context.Context, store *predictions.Store, job events.Job) {
@@ -33,13 +33,13 @@ func (l *Loop) drop(ctx context.Context, store *predictions.Store, job events.Jo
 	if job.Checkpoint == "" && !job.Program.Trains() {
 		return
 	}
-	if err := l.remove(ctx, job.CheckpointKey()); err != nil {
-		l.Log.Warn("drop checkpoint", "job", job.ID, "err", err)
+	if err := l.removeAll(ctx, job.CheckpointKeyPrefix()); err != nil {
+		l.Log.Warn("drop checkpoints", "job", job.ID, "err", err)
 	}
 }
 
 func (l *Loop) removeAll(ctx context.Context, prefix string) error {
-	// A job has few outputs: they fit into one page.
+	// A job has few outputs and checkpoints: they fit into one page.
 	page, err := retry.Value(ctx, l.Ports.Clock, func() (infra.Page[infra.BlobInfo], error) {
 		return l.Ports.Blobs.List(ctx, prefix, "", 0)
 	})

@@ -103,7 +103,7 @@ func (f *fixture) killable(p worker.Program) (l *worker.Loop, kill func()) {
 func TestStopHandsBack(t *testing.T) {
 	bubble(t, func(f *fixture) {
 		var made atomic.Int32
-		j := f.job()
+		j, before := f.job(), ""
 		for range 3 {
 			stop := f.run(f.loop(counting(95, &made)))
 			time.Sleep(25*time.Second + 500*time.Millisecond)
@@ -115,6 +115,12 @@ func TestStopHandsBack(t *testing.T) {
 			if got := f.load(j.ID); got.Status != events.Processing || got.Lease != nil {
 				t.Errorf("after the stop: %s, lease %v", got.Status, got.Lease)
 			}
+			// Each has a key of its own, which a store that keeps versions of a key forgets with it.
+			kept := f.blobs("checkpoints/")
+			if len(kept) != 1 || kept[0] == before {
+				t.Errorf("checkpoints after the stop: %q, before %q", kept, before)
+			}
+			before = strings.Join(kept, "")
 		}
 		defer f.run(f.loop(counting(95, &made)))()
 		got := f.wait(j.ID)

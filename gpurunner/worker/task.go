@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"log/slog"
@@ -186,12 +187,14 @@ func (r *reading) Read(p []byte) (int, error) {
 }
 
 // SaveCheckpoint makes a file what the job goes on from. It is stored before the
-// record names it, so that a record never names half a checkpoint. If the store
-// does not take it that is no error: the job goes on, and after an interruption
-// from an older one. ctx may be one that has not ended when the program's own has.
+// record names it, so that a record never names half a checkpoint, and the one
+// before goes after that: each has a key of its own, since a store keeps all that
+// was ever put under one. If the store does not take it that is no error: the job
+// goes on, and after an interruption from an older one. ctx may be one that has
+// not ended when the program's own has.
 func (t *Task) SaveCheckpoint(ctx context.Context, path string) error {
 	job := t.run.Job()
-	key := job.CheckpointKey()
+	key := job.CheckpointKeyPrefix() + rand.Text()
 	_, err := t.put(ctx, key, path, "")
 	if err == nil {
 		err = t.run.SaveCheckpoint(ctx, key)
@@ -200,7 +203,13 @@ func (t *Task) SaveCheckpoint(ctx context.Context, path string) error {
 		t.log.Warn("a checkpoint was not saved", "job", job.ID, "err", err)
 		return nil
 	}
-	return err
+	if err != nil || job.Checkpoint == "" {
+		return err
+	}
+	if err := t.blobs.Delete(ctx, job.Checkpoint); err != nil { // goes with the job then
+		t.log.Warn("a checkpoint was not removed", "job", job.ID, "err", err)
+	}
+	return nil
 }
 
 // meter turns steps into progress lines, at most one a second and one at the

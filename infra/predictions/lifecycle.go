@@ -133,15 +133,8 @@ func (s *Store) finishRemoval(ctx context.Context, id events.JobID) error {
 	if err != nil {
 		return err
 	}
-	if err := s.removeBlobs(ctx, j.OutputKeyPrefix()); err != nil {
-		return err
-	}
-	keys := []string{j.CheckpointKey()}
-	if j.Checkpoint != "" {
-		keys = append(keys, j.Checkpoint)
-	}
-	for _, key := range keys {
-		if err := retry.Do(ctx, s.clock, func() error { return s.blobs.Delete(ctx, key) }); err != nil {
+	for _, prefix := range []string{j.OutputKeyPrefix(), j.CheckpointKeyPrefix()} {
+		if err := s.removeBlobs(ctx, prefix); err != nil {
 			return err
 		}
 	}

@@ -272,14 +272,14 @@ func TestHandBack(t *testing.T) {
 	f.messages(infra.TrainingQueue)
 	for range 5 {
 		r := f.start(j.ID)
-		must(t, r.SaveCheckpoint(t.Context(), j.CheckpointKey()))
+		must(t, r.SaveCheckpoint(t.Context(), j.CheckpointKeyPrefix()+"1"))
 		must(t, r.HandBack(t.Context()))
 		if n := f.messages(infra.TrainingQueue); n != 1 {
 			t.Fatalf("%d fresh messages", n)
 		}
 	}
 	got := f.load(j.ID)
-	if got.Crashes != 0 || got.HandBacks != 5 || got.Status != events.Processing || got.Checkpoint != j.CheckpointKey() {
+	if got.Crashes != 0 || got.HandBacks != 5 || got.Status != events.Processing || got.Checkpoint != j.CheckpointKeyPrefix()+"1" {
 		t.Errorf("got %+v", got)
 	}
 }

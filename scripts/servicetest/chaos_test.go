@@ -393,7 +393,7 @@ func (c *client) checkRest(wishes []*wish, all []events.JobID) {
 			continue // deleted
 		}
 		if j.Status == events.Failed && strings.Contains(j.Error, "given up") {
-			givenUp = append(givenUp, j.OutputKeyPrefix(), j.CheckpointKey())
+			givenUp = append(givenUp, j.OutputKeyPrefix(), j.CheckpointKeyPrefix())
 		}
 		for _, a := range j.Announcements() {
 			named[a.Key], announced[a.ID] = true, true
