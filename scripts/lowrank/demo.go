@@ -38,6 +38,10 @@ all over HTTP as any client would. It ends with one picture that shows what was 
 			if err != nil {
 				return err
 			}
+			if n, err := freeBytes(dir); err == nil && n < demoBytes {
+				return errors.Join(fmt.Errorf("%s has %d MB left, and the demo needs %d: free some space there, or name a folder on another disk with --keep",
+					filepath.Dir(dir), n/1e6, int64(demoBytes/1e6)), os.Remove(dir))
+			}
 			self, err := os.Executable()
 			if err != nil {
 				return err
@@ -62,6 +66,9 @@ all over HTTP as any client would. It ends with one picture that shows what was 
 	cmd.Flags().BoolVar(&open, "open", false, "open the contact sheet at the end")
 	return cmd
 }
+
+// demoBytes is what the demo may take of the disk on its way; at the end it is a fifth.
+const demoBytes = 32e6
 
 // demoDir makes the folder; one that holds something already is left alone.
 func demoDir(keep string) (string, error) {
