@@ -334,7 +334,7 @@ func (l *loader) finish(where string) error {
 		return refuse(ErrNoPictures, "training pictures: the %s holds no picture that can be used (%s); put JPEG, PNG or WebP pictures into it", where, strings.Join(reasons, "; "))
 	}
 	if n < FewestAdvised || n > MostAdvised {
-		l.note("%d pictures; %d to %d train best", n, FewestAdvised, MostAdvised)
+		l.note("%s; %d to %d train best", Count(n), FewestAdvised, MostAdvised)
 	}
 	if len(l.small) > 0 {
 		l.note("less than half as large as the resolution, and enlarged: %s", list(l.small))

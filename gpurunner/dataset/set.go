@@ -129,6 +129,14 @@ func (s *Set) Split(n int) (train, held *Set, err error) {
 	return train, held, nil
 }
 
+// Count is a number of pictures in words.
+func Count(n int) string {
+	if n == 1 {
+		return "1 picture"
+	}
+	return fmt.Sprintf("%d pictures", n)
+}
+
 // Report writes the notes and the skipped files, a line each.
 func (s *Set) Report(w io.Writer) error {
 	var b strings.Builder

@@ -21,6 +21,18 @@ func (e *CheckpointError) Error() string {
 	return fmt.Sprintf("the checkpoint %s %s; delete it, or train without resuming, to begin anew", e.Path, e.Reason)
 }
 
+// SaveError says that a checkpoint could not be written.
+type SaveError struct {
+	Path string
+	Err  error
+}
+
+func (e *SaveError) Error() string {
+	return fmt.Sprintf("progress could not be kept in %s: %v", e.Path, e.Err)
+}
+
+func (e *SaveError) Unwrap() error { return e.Err }
+
 // checkpoint is everything of a run that is not in its job: parameters, AdamW's
 // moments, gathered gradients, rows, and how far it got. Nothing random is in
 // it, since every draw is a function of seed and step.
@@ -78,7 +90,7 @@ func (r *run) save() error {
 		"options": r.id.optionsHash, "pictures": r.id.picturesHash, "base": r.id.base,
 	}
 	if err := safetensors.WriteFile(r.Checkpoint, entries, meta); err != nil {
-		return fmt.Errorf("checkpoint: %w", err)
+		return &SaveError{r.Checkpoint, err}
 	}
 	if r.Saved != nil {
 		return r.Saved(r.Checkpoint)

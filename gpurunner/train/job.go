@@ -101,7 +101,7 @@ func (o Options) LoadOptions(multiple int) dataset.Options {
 }
 
 // Run trains. When ctx ends it saves a checkpoint, if it may, and returns ctx's
-// error. A loss that is no number is a *DivergedError. The model's adapter slots
+// error, joined with a *SaveError if that failed. A loss that is no number is a *DivergedError. The model's adapter slots
 // are empty afterwards, whatever happened.
 func Run(ctx context.Context, job Job) (*Result, error) {
 	var result *Result

@@ -34,7 +34,6 @@ func baseCommand() *cobra.Command {
 		Long: `Keep base models for the service: diffusers folders of SD 1.x, 2.x, inpainting or SDXL, or single .safetensors files of SD 1.x.
 A running service finds them within seconds.`,
 		Example: "  lowrank base add sd15 ./stable-diffusion-v1-5\n  lowrank base list",
-		Args:    cobra.NoArgs,
 	}
 	cmd.PersistentFlags().StringVar(&data, "data", "", dataHelp)
 	cmd.PersistentFlags().StringVar(&stackName, "aws", "", awsHelp)
@@ -45,7 +44,7 @@ A running service finds them within seconds.`,
 	}
 	isDefault := false
 	add := &cobra.Command{
-		Use: "add NAME PATH", Short: "Copy a base model into the data folder, or to AWS", Args: cobra.ExactArgs(2),
+		Use: "add NAME PATH", Short: "Copy a base model into the data folder, or to AWS", Args: takes("a name", "the folder or file to copy"),
 		Example: "  lowrank base add sd15 ./stable-diffusion-v1-5\n  lowrank base add --aws lowrank --default sd15 ./stable-diffusion-v1-5",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if stackName != "" {
@@ -65,10 +64,15 @@ A running service finds them within seconds.`,
 	cmd.AddCommand(
 		add,
 		&cobra.Command{
-			Use: "list", Short: "List the base models", Args: cobra.NoArgs, Example: "  lowrank base list",
+			Use: "list", Short: "List the base models", Args: takes(), Example: "  lowrank base list",
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				if stackName != "" {
 					return listStackBases(cmd, stackName)
+				}
+				if data != "" {
+					if _, err := existingData(data); err != nil {
+						return err
+					}
 				}
 				d, err := dir()
 				if err != nil {
@@ -78,7 +82,7 @@ A running service finds them within seconds.`,
 			},
 		},
 		&cobra.Command{
-			Use: "remove NAME", Short: "Remove a base model from the data folder, or from AWS", Args: cobra.ExactArgs(1), Example: "  lowrank base remove sd15",
+			Use: "remove NAME", Short: "Remove a base model from the data folder, or from AWS", Args: takes("a name, as `lowrank base list` shows it"), Example: "  lowrank base remove sd15",
 			RunE: func(cmd *cobra.Command, args []string) error {
 				if stackName != "" {
 					return removeStackBase(cmd, stackName, args[0])
@@ -91,7 +95,7 @@ A running service finds them within seconds.`,
 			},
 		},
 	)
-	return cmd
+	return verbs(cmd)
 }
 
 // addBase copies a model beside its place, opens the copy to see that it is

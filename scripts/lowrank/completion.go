@@ -26,7 +26,7 @@ func addHelpers(root *cobra.Command) {
 		case "help":
 			c.Example = "  lowrank help train"
 		case "completion":
-			c.Example = completionExamples["bash"]
+			verbs(c).Example = completionExamples["bash"]
 			for _, shell := range c.Commands() {
 				shell.Example = completionExamples[shell.Name()]
 			}

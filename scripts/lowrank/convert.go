@@ -30,7 +30,7 @@ that diffusers or PEFT saved, or a picture (.png) with an embedding inside. OUT 
 The base model is recognised by shapes: SD 1, SD 2, SDXL, or the one of --base. Keys that belong to no layer of it are
 listed and left behind; so are the file's metadata.`,
 		Example: `  lowrank convert --format kohya neon.safetensors neon-a1111.safetensors`,
-		Args:    cobra.ExactArgs(2),
+		Args:    takes("the file to read", "the file to write"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f, err := lora.ParseFormat(format)
 			if err != nil {

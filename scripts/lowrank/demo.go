@@ -25,7 +25,7 @@ func demoCommand() *cobra.Command {
 		Long: `See it work: start the service in a folder of its own, upload pictures, train a style and a mascot, and draw with both,
 all over HTTP as any client would. It ends with one picture that shows what was learnt.`,
 		Example: "  lowrank demo --open\n  lowrank demo --keep ./demo",
-		Args:    cobra.NoArgs,
+		Args:    takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var show string
 			if open {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -17,11 +18,11 @@ func writePrivate(path string, data []byte) error { return writeMode(path, data,
 func writeMode(path string, data []byte, mode os.FileMode) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".lowrank-*")
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", path, reason(err))
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, ignoreMissing(os.Remove(f.Name())))
+			err = errors.Join(fmt.Errorf("%s: %w", path, reason(err)), ignoreMissing(os.Remove(f.Name())))
 		}
 	}()
 	if _, err = f.Write(data); err == nil {
@@ -49,7 +50,30 @@ func checkOutput(path string) error {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return fmt.Errorf("--out %s: there is no folder %s", path, dir)
 	}
-	return nil
+	return writable(dir)
+}
+
+// writable says what keeps files from being made in a folder.
+func writable(dir string) error {
+	f, err := os.CreateTemp(dir, ".lowrank-*")
+	if err != nil {
+		return fmt.Errorf("nothing can be written to the folder %s (%w); name a file elsewhere with --out", dir, reason(err))
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// reason leaves the name out of an error about a file: that of a temporary one
+// means nothing to anybody.
+func reason(err error) error {
+	var of *fs.PathError
+	if errors.As(err, &of) {
+		return of.Err
+	}
+	var link *os.LinkError
+	if errors.As(err, &link) {
+		return link.Err
+	}
+	return err
 }
 
 func ignoreMissing(err error) error {

@@ -15,7 +15,7 @@ func inspectCommand() *cobra.Command {
 		Long: `Say what is in a concept's file (.safetensors, or PyTorch's .pt and .bin): layout, base model, layers, ranks, scales, words, metadata, and the keys that
 nothing can use. No base model is needed; --base names one beside SD 1, SD 2 and SDXL that the file may belong to.`,
 		Example: `  lowrank inspect neon.safetensors`,
-		Args:    cobra.ExactArgs(1),
+		Args:    takes("a concept's file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			layers, err := layersOf(ref)
 			if err != nil {

@@ -26,6 +26,7 @@ func main() {
 	if !signal.Ignored(syscall.SIGHUP) { // nohup has it ignored
 		signals = append(signals, syscall.SIGHUP) // the terminal was closed
 	}
+	signals = append(signals, syscall.SIGPIPE) // whoever read the output is gone
 	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	defer stop()
 	err := root().ExecuteContext(ctx)
@@ -47,7 +48,6 @@ func root() *cobra.Command {
 		Short:         "Teach Stable Diffusion a concept from a few pictures, and draw with it",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
 		Version:       version,
 		Example: `  lowrank demo
   lowrank train --task style --out neon.safetensors neon-sign.zip
@@ -69,5 +69,5 @@ func root() *cobra.Command {
 	)
 	cmd.SetVersionTemplate(versionLine() + "\n")
 	addHelpers(cmd)
-	return cmd
+	return verbs(cmd)
 }

@@ -27,7 +27,7 @@ func runnerCommand() *cobra.Command {
 		Use:    "runner",
 		Short:  "Run the jobs of a queue (started by serve)",
 		Hidden: true,
-		Args:   cobra.NoArgs,
+		Args:   takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := handOver(r); err != nil {
 				return err

@@ -58,7 +58,7 @@ On the first start a token is made and printed; "lowrank token create" makes mor
 		Example: `  lowrank serve
   lowrank serve --data /srv/lowrank --addr 0.0.0.0:8010 --tls-self-signed
   lowrank serve --base sd15=./stable-diffusion-v1-5 --base anime=./anime.safetensors`,
-		Args: cobra.NoArgs,
+		Args: takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd, &f) },
 	}
 	flags := cmd.Flags()
@@ -215,7 +215,15 @@ func welcome(ctx context.Context, cmd *cobra.Command, r *registry.Registry, url,
 	}
 	fmt.Fprintf(out, "lowrank serves %s, data in %s\n", url, dir)
 	tokens, err := r.Tokens(ctx)
-	if err != nil || len(tokens) > 0 {
+	if err != nil {
+		return err
+	}
+	if len(tokens) > 0 {
+		more := program() + " token create"
+		if f.data != "" {
+			more += " --data " + quoted(dir)
+		}
+		_, err := fmt.Fprintf(out, "another token: %s\n", more)
 		return err
 	}
 	token, err := r.CreateToken(ctx, registry.DefaultOwner, time.Now())

@@ -23,12 +23,11 @@ func tokenCommand() *cobra.Command {
 		Short:   "Make, list and revoke the tokens that clients sign in with",
 		Long:    "Make, list and revoke the tokens that clients sign in with. Only their hashes are kept; all of this works while the service runs.",
 		Example: "  export REPLICATE_API_TOKEN=$(lowrank token create)\n  lowrank token list",
-		Args:    cobra.NoArgs,
 	}
 	cmd.PersistentFlags().StringVar(&data, "data", "", dataHelp)
 	cmd.PersistentFlags().StringVar(&stackName, "aws", "", awsHelp)
 	cmd.MarkFlagsMutuallyExclusive("data", "aws")
-	open := func(ctx context.Context, f func(*registry.Registry) error) error {
+	open := func(ctx context.Context, folder func(flag string) (string, error), f func(*registry.Registry) error) error {
 		if stackName != "" {
 			store, _, err := stack.Open(ctx, stackName)
 			if err != nil {
@@ -36,7 +35,7 @@ func tokenCommand() *cobra.Command {
 			}
 			return f(registry.Open(store.Ports().Documents))
 		}
-		dir, err := dataDir(data)
+		dir, err := folder(data)
 		if err != nil {
 			return err
 		}
@@ -53,12 +52,12 @@ func tokenCommand() *cobra.Command {
 		Use:     "create",
 		Short:   "Make a token and print it, once",
 		Example: "  export REPLICATE_API_TOKEN=$(lowrank token create)\n  lowrank token create --owner alice",
-		Args:    cobra.NoArgs,
+		Args:    takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := registry.CheckOwner(events.Owner(owner)); err != nil {
 				return fmt.Errorf("--owner: %w", err)
 			}
-			return open(cmd.Context(), func(r *registry.Registry) error {
+			return open(cmd.Context(), dataDir, func(r *registry.Registry) error {
 				token, err := r.CreateToken(cmd.Context(), events.Owner(owner), time.Now())
 				if err != nil {
 					return err
@@ -74,9 +73,9 @@ func tokenCommand() *cobra.Command {
 		Use:     "list",
 		Short:   "List the tokens by name, never their text",
 		Example: "  lowrank token list",
-		Args:    cobra.NoArgs,
+		Args:    takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return open(cmd.Context(), func(r *registry.Registry) error {
+			return open(cmd.Context(), existingData, func(r *registry.Registry) error {
 				tokens, err := r.Tokens(cmd.Context())
 				if err != nil {
 					return err
@@ -94,12 +93,15 @@ func tokenCommand() *cobra.Command {
 		Use:     "revoke NAME",
 		Short:   "Make a token worthless, by its name or its text",
 		Example: "  lowrank token revoke 3f9c12ab",
-		Args:    cobra.ExactArgs(1),
+		Args:    takes("a token's name, as `lowrank token list` shows it"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return open(cmd.Context(), func(r *registry.Registry) error {
+			return open(cmd.Context(), existingData, func(r *registry.Registry) error {
 				t, err := r.RevokeToken(cmd.Context(), args[0])
 				if errors.Is(err, infra.ErrNotFound) {
 					return errors.New("no token has this name or text; \"lowrank token list\" shows the names")
+				}
+				if errors.Is(err, infra.ErrInvalid) {
+					return fmt.Errorf("%q may mean several tokens or none: give the name as \"lowrank token list\" shows it, or the token itself", args[0])
 				}
 				if err != nil {
 					return err
@@ -110,5 +112,5 @@ func tokenCommand() *cobra.Command {
 		},
 	}
 	cmd.AddCommand(create, list, revoke)
-	return cmd
+	return verbs(cmd)
 }

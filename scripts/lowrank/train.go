@@ -46,7 +46,7 @@ saves a checkpoint, from which --resume goes on.`,
   lowrank train --task object --lora-rank 8 --max-train-steps-tuning 300 ./mascot
   lowrank train --task style --use-template none --caption-pattern "{} in the style of {concept}" neon-sign.zip
   lowrank train --resume --task style --out neon.safetensors neon-sign.zip`,
-		Args: cobra.ExactArgs(1),
+		Args: takes("the pictures, a zip or a folder"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runTrain(cmd, args[0], &f) },
 	}
 	flags := cmd.Flags()
@@ -118,11 +118,15 @@ func runTrain(cmd *cobra.Command, pictures string, f *trainFlags) (err error) {
 		return fmt.Errorf("--format: %w", err)
 	}
 	if f.out == "" {
-		name := filepath.Base(filepath.Clean(pictures))
-		f.out = strings.TrimSuffix(name, filepath.Ext(name)) + ".safetensors"
+		if f.out, err = nameOf(pictures); err != nil {
+			return err
+		}
 	}
 	if f.checkpoint == "" {
 		f.checkpoint = f.out + ".checkpoint"
+	}
+	if _, err := os.Stat(f.checkpoint); err == nil && !f.resume {
+		return fmt.Errorf("%s holds the progress of a training that was stopped: go on from it with --resume, or remove it to begin anew", f.checkpoint)
 	}
 	for _, file := range []string{f.out, f.checkpoint} {
 		if err := writable(filepath.Dir(file)); err != nil { // not after hours of training
@@ -183,7 +187,12 @@ func runTrain(cmd *cobra.Command, pictures string, f *trainFlags) (err error) {
 	result, err := train.Run(ctx, job)
 	closeAll(bars)
 	if err != nil {
-		if _, missing := os.Stat(f.checkpoint); missing == nil && errors.Is(err, context.Canceled) {
+		var unsaved *train.SaveError
+		switch _, missing := os.Stat(f.checkpoint); {
+		case !errors.Is(err, context.Canceled):
+		case errors.As(err, &unsaved):
+			fmt.Fprintf(messages, "lowrank: progress could not be kept in %s: %v\n", f.checkpoint, reason(unsaved.Err))
+		case missing == nil:
 			fmt.Fprintf(messages, "lowrank: progress is kept in %s; go on with the same command and --resume\n", f.checkpoint)
 		}
 		return err
@@ -200,13 +209,21 @@ func runTrain(cmd *cobra.Command, pictures string, f *trainFlags) (err error) {
 	return ignoreMissing(os.Remove(f.checkpoint))
 }
 
-// writable says what keeps files from being made in a folder.
-func writable(dir string) error {
-	f, err := os.CreateTemp(dir, ".lowrank-*")
+// nameOf is the file that a training writes where --out names none: that of the
+// pictures, in the current folder.
+func nameOf(pictures string) (string, error) {
+	path, err := filepath.Abs(pictures)
 	if err != nil {
-		return fmt.Errorf("the folder %s cannot be written to: %w", dir, err)
+		return "", err
 	}
-	return errors.Join(f.Close(), os.Remove(f.Name()))
+	name := filepath.Base(path)
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		name = strings.TrimSuffix(name, filepath.Ext(name))
+	}
+	if name == string(filepath.Separator) || strings.HasPrefix(name, ".") || name == "" {
+		return "", fmt.Errorf("%s gives the concept no name; name its file with --out", pictures)
+	}
+	return name + ".safetensors", nil
 }
 
 func closeAll(bars map[train.Phase]*progress) {
@@ -229,6 +246,7 @@ func loadPictures(ctx context.Context, job *train.Job, pictures string, card bas
 		if err != nil {
 			return err
 		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "lowrank: %s in %s\n", dataset.Count(len(set.Pictures)), d.path)
 		if err := set.Report(cmd.ErrOrStderr()); err != nil {
 			return err
 		}

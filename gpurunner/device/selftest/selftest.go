@@ -1,22 +1,16 @@
-//go:build cuda
-
-package cuda
+// Package selftest compares what a device computes with what another does.
+package selftest
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"math"
 	"math/rand/v2"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/lowrank/lowrank/gpurunner/device"
-	"github.com/lowrank/lowrank/gpurunner/device/cpu"
-	"github.com/lowrank/lowrank/gpurunner/device/cuda/kernels"
 )
 
 // Check is one operation of a self-test, compared with the processor's result.
@@ -27,19 +21,15 @@ type Check struct {
 	Took    time.Duration
 }
 
-// OK reports whether the GPU computes what the processor does.
+// OK reports whether the device computes what the reference does.
 func (c Check) OK() bool { return c.Error <= c.Allowed }
 
-// SelfTest runs an operation of each family on d and on the processor, on the
-// same numbers, in a few seconds.
-func SelfTest(d *Device) ([]Check, error) {
-	c, err := cpu.New(cpu.Options{})
-	if err != nil {
-		return nil, err
-	}
-	defer c.Close()
-	t := &selfTest{gpu: d, cpu: c, random: rand.New(rand.NewPCG(1, 2)), product: 2e-5}
-	switch d.options.Precision {
+// Run runs an operation of each family on two devices, on the same numbers, in
+// a few seconds at most. precision is that of d's products; the reference's are
+// in float32.
+func Run(d, reference device.Device, precision device.DType) ([]Check, error) {
+	t := &selfTest{devices: [2]device.Device{d, reference}, random: rand.New(rand.NewPCG(1, 2)), product: 2e-5}
+	switch precision {
 	case device.BF16:
 		t.product = 1.0 / 100
 	case device.F16:
@@ -49,20 +39,31 @@ func SelfTest(d *Device) ([]Check, error) {
 		f()
 	}
 	t.release()
-	return t.checks, errors.Join(t.err, d.Sync())
+	return t.checks, errors.Join(t.err, d.Sync(), reference.Sync())
+}
+
+// Write says what a self-test found. Its error names what is wrong.
+func Write(w io.Writer, checks []Check) error {
+	var err error
+	for _, c := range checks {
+		verdict := "ok"
+		if !c.OK() {
+			verdict = "WRONG"
+			err = errors.Join(err, fmt.Errorf("%s is off by %.2g of the reference's result, allowed is %.2g", c.Name, c.Error, c.Allowed))
+		}
+		fmt.Fprintf(w, "%-14s %s, off by %.2g, %v\n", c.Name, verdict, c.Error, c.Took.Round(time.Microsecond))
+	}
+	return err
 }
 
 type selfTest struct {
-	gpu     *Device
-	cpu     *cpu.Device
+	devices [2]device.Device // under test, reference
 	random  *rand.Rand
 	product float64 // allowed of what is summed in the device's precision
 	checks  []Check
 	held    [2][]device.Buffer
 	err     error
 }
-
-func (t *selfTest) sides() [2]device.Device { return [2]device.Device{t.gpu, t.cpu} }
 
 // array is n normal numbers times scale on both devices, all NaN for scale 0.
 func (t *selfTest) array(n int, scale float32) (a [2]device.Array) {
@@ -78,7 +79,7 @@ func (t *selfTest) array(n int, scale float32) (a [2]device.Array) {
 }
 
 func (t *selfTest) upload(typ device.DType, host []byte) (a [2]device.Array) {
-	for i, d := range t.sides() {
+	for i, d := range t.devices {
 		b, err := d.Alloc(len(host))
 		if err != nil {
 			// The rest of the test works on nothing, and reports this.
@@ -93,7 +94,7 @@ func (t *selfTest) upload(typ device.DType, host []byte) (a [2]device.Array) {
 }
 
 func (t *selfTest) release() {
-	for i, d := range t.sides() {
+	for i, d := range t.devices {
 		for _, b := range t.held[i] {
 			d.Release(b)
 		}
@@ -105,17 +106,18 @@ func (t *selfTest) run(name string, allowed float64, out [2]device.Array, f func
 	if t.err != nil {
 		return
 	}
-	f(t.gpu, 0)
-	if err := t.gpu.Sync(); err != nil { // the first run loads the kernels
+	d := t.devices[0]
+	f(d, 0)
+	if err := d.Sync(); err != nil { // the first run loads the kernels
 		t.err = err
 		return
 	}
 	begin := time.Now()
-	f(t.gpu, 0)
-	t.err = t.gpu.Sync()
+	f(d, 0)
+	t.err = d.Sync()
 	took := time.Since(begin)
-	f(t.cpu, 1)
-	f(t.cpu, 1)
+	f(t.devices[1], 1)
+	f(t.devices[1], 1)
 	got, want := t.read(0, out), t.read(1, out)
 	size, worst := 1e-6, 0.0
 	for i := range want {
@@ -136,7 +138,7 @@ func (t *selfTest) run(name string, allowed float64, out [2]device.Array, f func
 
 func (t *selfTest) read(i int, a [2]device.Array) []float64 {
 	b := make([]byte, 4*a[i].Len)
-	t.sides()[i].Download(b, a[i])
+	t.devices[i].Download(b, a[i])
 	v := make([]float64, a[i].Len)
 	for j := range v {
 		v[j] = float64(math.Float32frombits(binary.LittleEndian.Uint32(b[4*j:])))
@@ -155,14 +157,14 @@ func (t *selfTest) weight(shape ...int) (w [2]device.Weight, thaw func()) {
 	for range n {
 		host = binary.LittleEndian.AppendUint32(host, math.Float32bits(float32(t.random.NormFloat64()/math.Sqrt(float64(n/shape[0])))))
 	}
-	for i, d := range t.sides() {
+	for i, d := range t.devices {
 		var err error
 		if w[i], err = d.Freeze(device.HostWeight{Type: device.F32, Shape: shape, Data: host}); err != nil {
 			t.err = errors.Join(t.err, err)
 		}
 	}
 	return w, func() {
-		for i, d := range t.sides() {
+		for i, d := range t.devices {
 			if w[i] != nil {
 				d.Thaw(w[i])
 			}
@@ -189,8 +191,8 @@ func (t *selfTest) conv() {
 	x, y, dx := t.array(16*16*64, 1), t.array(16*16*96, 0), t.array(16*16*64, 0)
 	w, thaw := t.weight(96, 64, 3, 3)
 	defer thaw()
-	t.run("convolution", t.product, y, func(d device.Device, i int) { d.Conv(y[i], x[i], w[i], g, nil, device.Epilogue{}) })
-	t.run("convolution back", 2*t.product, dx, func(d device.Device, i int) { d.ConvBack(dx[i], y[i], w[i], g, 0) })
+	t.run("conv", t.product, y, func(d device.Device, i int) { d.Conv(y[i], x[i], w[i], g, nil, device.Epilogue{}) })
+	t.run("conv back", 2*t.product, dx, func(d device.Device, i int) { d.ConvBack(dx[i], y[i], w[i], g, 0) })
 }
 
 func (t *selfTest) attention() {
@@ -227,7 +229,7 @@ func (t *selfTest) optimiser() {
 		hyper = binary.LittleEndian.AppendUint32(hyper, math.Float32bits(x))
 	}
 	h := t.upload(device.F32, hyper)
-	for i, d := range t.sides() {
+	for i, d := range t.devices {
 		if t.err == nil {
 			d.Mul(v[i], v[i], v[i])
 		}
@@ -235,53 +237,4 @@ func (t *selfTest) optimiser() {
 	t.run("optimiser", 2e-6, p, func(d device.Device, i int) {
 		d.AdamW(device.Slab{Value: p[i], Grad: g[i], M: m[i], V: v[i]}, []device.AdamWSegment{{Len: n, Hyper: h[i]}}, device.Array{})
 	})
-}
-
-// variants tells for which compute capabilities the chosen modules were compiled.
-func variants(capability int) string {
-	at := map[int][]string{}
-	for family, m := range kernels.For(capability) {
-		at[m.Arch] = append(at[m.Arch], family)
-	}
-	out := ""
-	for _, arch := range slices.Sorted(maps.Keys(at)) {
-		slices.Sort(at[arch])
-		out += fmt.Sprintf("; for %d.%d: %s", arch/10, arch%10, strings.Join(at[arch], ", "))
-	}
-	return out
-}
-
-// Doctor says what the driver, the GPU and the kernels are, and proves them by a
-// self-test. Its error says what to mend.
-func Doctor(w io.Writer, o Options) error {
-	info, err := Probe(o.Ordinal)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(w, "driver         CUDA %d.%d (the kernels need 12.1, driver 530)\n", info.Driver/1000, info.Driver%1000/10)
-	fmt.Fprintf(w, "GPU            %s, compute capability %d.%d, %d multiprocessors\n", info.Name, info.Capability/10, info.Capability%10, info.Processors)
-	fmt.Fprintf(w, "memory         %s, %d KiB shared by a block\n", mib(info.Memory), info.SharedMemory>>10)
-	code := "compiled by the driver from PTX " + info.PTX
-	if info.MachineCode {
-		code = "machine code for this GPU"
-	}
-	fmt.Fprintf(w, "kernels        %s%s\n", code, variants(info.Capability))
-	d, err := Open(o)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	fmt.Fprintf(w, "products       %s\n", d.info.Kernels)
-	begin := time.Now()
-	checks, err := SelfTest(d)
-	for _, c := range checks {
-		verdict := "ok"
-		if !c.OK() {
-			verdict = "WRONG"
-			err = errors.Join(err, fmt.Errorf("cuda: %s is off by %.2g of the processor's result, allowed is %.2g", c.Name, c.Error, c.Allowed))
-		}
-		fmt.Fprintf(w, "%-14s %s, off by %.2g, %v\n", c.Name, verdict, c.Error, c.Took.Round(time.Microsecond))
-	}
-	fmt.Fprintf(w, "self-test      %v\n", time.Since(begin).Round(time.Millisecond))
-	return err
 }
