@@ -76,7 +76,7 @@ func advancedFields(b BaseLimits) []field {
 		num("learning_rate_ti", 5e-4, "Learning rate of the inversion."),
 		num("learning_rate_unet", 1e-4, "Learning rate of the U-Net."),
 		count("lora_rank", 4, 1, 128, "Rank of the LoRA. Larger ranks hold more detail and make larger files."),
-		{name: "lora_dropout_p", kind: "number", def: 0.1, min: nonNegative, max: bound(1), about: "Dropout in the LoRA layers."},
+		{name: "lora_dropout_p", kind: "number", def: 0.1, min: nonNegative, max: bound(0.99), about: "Dropout in the LoRA layers."},
 		num("lora_scale", 1, "Scale of the LoRA layers while training."),
 		count("max_train_steps_ti", b.InversionSteps, 0, 100000, "Steps of the inversion."),
 		count("max_train_steps_tuning", b.TuningSteps, 0, 100000, "Steps of the tuning."),

@@ -77,3 +77,31 @@ func TestSetOptions(t *testing.T) {
 		}
 	}
 }
+
+// TestSchemaBounds: what the inputs' schema lets through the trainer takes.
+func TestSchemaBounds(t *testing.T) {
+	s := events.InputSchema(events.ProgramAdvancedTraining, events.BaseLimits{}, nil)
+	checked := 0
+	for name, p := range s.Input()["properties"].(map[string]any) {
+		most, ok := p.(map[string]any)["maximum"]
+		if !ok {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			o := train.Advanced()
+			if err := o.Set(name, most); err != nil {
+				t.Fatal(err)
+			}
+			if err := o.Validate(); err != nil {
+				t.Error(err)
+			}
+		})
+		checked++
+	}
+	if checked < 5 {
+		t.Errorf("%d options have a maximum", checked)
+	}
+	if o := train.Advanced(); o.Set("lora_dropout_p", 0.991) != nil || o.Validate() == nil {
+		t.Error("a dropout above the schema's was taken")
+	}
+}

@@ -14,6 +14,11 @@ import (
 // MaxSteps bounds each phase.
 const MaxSteps = 1_000_000
 
+// MaxDropout is the largest dropout: at 1 nothing would be left to learn from,
+// and what is left is divided by 1 less it. The inputs' schema in package
+// events has the same bound.
+const MaxDropout = 0.99
+
 // Validate checks every option by itself and against the others; its error
 // says all that is wrong, an option a line.
 func (o Options) Validate() error {
@@ -31,7 +36,7 @@ func (o Options) Validate() error {
 	within("train_batch_size", float64(o.TrainBatchSize), 1, 1024)
 	within("gradient_accumulation_steps", float64(o.GradientAccumulationSteps), 1, 1024)
 	within("lora_rank", float64(o.LoRARank), 1, 128)
-	within("lora_dropout_p", o.LoRADropoutP, 0, 1)
+	within("lora_dropout_p", o.LoRADropoutP, 0, MaxDropout)
 	within("max_train_steps_ti", float64(o.MaxTrainStepsTI), 0, MaxSteps)
 	within("max_train_steps_tuning", float64(o.MaxTrainStepsTuning), 0, MaxSteps)
 	within("lr_warmup_steps", float64(o.LRWarmupSteps), 0, MaxSteps)
