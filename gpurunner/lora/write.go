@@ -99,13 +99,14 @@ func (w *writing) factors(a *Adapter, downKey, upKey string) {
 	w.add(upKey, safetensors.F16, upShape, up)
 }
 
-// maxF16 is where rounding to float16 gives infinity.
-const maxF16 = 65520
+// MaxF16 is where rounding to float16 gives infinity: adapters from here on, in
+// size, cannot be written.
+const MaxF16 = 65520
 
 func (w *writing) add(key string, t safetensors.DType, shape []int, values []float32) {
 	limit := float32(math.MaxFloat32)
 	if t == safetensors.F16 {
-		limit = maxF16
+		limit = MaxF16
 	}
 	for i, v := range values {
 		if w.err != nil {

@@ -450,6 +450,24 @@ func TestDreamBooth(t *testing.T) {
 	}
 }
 
+// TestBeyondFloat16: what diverged without leaving float32 is refused, of the
+// UNet's own weights as of adapters, and before anything is written.
+func TestBeyondFloat16(t *testing.T) {
+	x := newTiny(t, "sd15-tiny")
+	for _, method := range []string{MethodLoRA, MethodDreamBooth} {
+		t.Run("Err_"+method, func(t *testing.T) {
+			o := x.options()
+			o.Method, o.MaxTrainStepsTI, o.MaxTrainStepsTuning, o.TrainTextEncoder = method, 0, 1, false
+			// Adam's first step moves every value by the rate: 10·1024·8.
+			o.LearningRateUNet, o.ScaleLR, o.GradientAccumulationSteps, o.TrainBatchSize = 10, true, 1024, 8
+			r, err := Run(context.Background(), x.job(o))
+			if err == nil || !strings.Contains(err.Error(), "the training has diverged") || r != nil {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
 func TestSeedOfTheOrder(t *testing.T) {
 	set := shapes(5, 8, false)
 	o := newOrder(source{1}, set, 2)

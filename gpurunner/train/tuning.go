@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -225,24 +226,29 @@ func (t *trainables) training(on bool) {
 	}
 }
 
-// result copies what was trained. Numbers that are not finite are an error.
+// result copies what was trained. Numbers that are not finite are an error, and
+// those that files, in float16, could not hold.
 func (t *trainables) result() (*Result, error) {
 	r := t.r
-	for i, v := range t.slab.Value.Float32() {
+	for _, v := range t.slab.Value.Float32() {
 		if f := float64(v); math.IsNaN(f) || math.IsInf(f, 0) {
-			return nil, fmt.Errorf("trained value %d is %v; nothing was written. Try smaller learning rates", i, v)
+			return nil, spoilt(f)
 		}
 	}
 	out := &Result{Curve: r.curve, Set: &lora.Set{Name: r.Name, Base: r.Layers, Tokens: r.words.tokens()}}
 	if t.unet != nil {
 		out.Set = t.unet.Export(r.Name, r.words.tokens())
-		if t.text != nil {
-			out.Set.Adapters = append(out.Set.Adapters, t.text.Export(r.Name, nil).Adapters...)
-		}
-		return out, nil
 	}
 	if t.text != nil {
-		out.Set.Adapters = t.text.Export(r.Name, nil).Adapters
+		out.Set.Adapters = append(out.Set.Adapters, t.text.Export(r.Name, nil).Adapters...)
+	}
+	for _, a := range out.Set.Adapters {
+		if err := errors.Join(fitsFloat16(a.Down, 1), fitsFloat16(a.Up, a.Scale)); err != nil {
+			return nil, err
+		}
+	}
+	if t.unet != nil {
+		return out, nil
 	}
 	shape, err := r.Model.StoredShape("unet")
 	if err != nil {
@@ -252,9 +258,28 @@ func (t *trainables) result() (*Result, error) {
 		if p.Off >= t.groups[0].n {
 			break
 		}
-		out.UNet = append(out.UNet, safetensors.FromFloat32s(p.Name, safetensors.F16, shape(p.Name), p.V.T.Float32()))
+		values := p.V.T.Float32()
+		if err := fitsFloat16(values, 1); err != nil {
+			return nil, err
+		}
+		out.UNet = append(out.UNet, safetensors.FromFloat32s(p.Name, safetensors.F16, shape(p.Name), values))
 	}
 	return out, nil
+}
+
+// fitsFloat16 refuses values that are beyond float16 when they are scaled.
+func fitsFloat16(values []float32, scale float32) error {
+	for _, v := range values {
+		if v *= scale; v >= lora.MaxF16 || v <= -lora.MaxF16 {
+			return spoilt(float64(v))
+		}
+	}
+	return nil
+}
+
+// spoilt is the error for a training that ends with the number v in its result.
+func spoilt(v float64) error {
+	return fmt.Errorf("a trained value is %g, which no file can hold (float16 ends at 65504): the training has diverged, and nothing was written; try smaller learning rates (a tenth)", v)
 }
 
 func (t *trainables) release() {
