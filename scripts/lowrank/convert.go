@@ -36,6 +36,9 @@ listed and left behind; so are the file's metadata.`,
 			if err != nil {
 				return err
 			}
+			if err := checkOutput("OUT", args[1]); err != nil {
+				return err
+			}
 			layers, err := layersOf(ref)
 			if err != nil {
 				return err

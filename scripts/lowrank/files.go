@@ -40,26 +40,39 @@ func writeMode(path string, data []byte, mode os.FileMode) (err error) {
 	return err
 }
 
-// checkOutput refuses a path of --out to which nothing can be written, before
-// the work begins.
-func checkOutput(path string) error {
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return fmt.Errorf("--out %s is a folder; name a file in it", path)
+// checkOutput refuses, before the work begins, a path to which nothing can be
+// written, or where something else than a file would be replaced. name is what
+// the user gave it by, such as --out.
+func checkOutput(name, path string) error {
+	if path == "" {
+		return fmt.Errorf("%s is empty; name a file", name)
+	}
+	switch info, err := os.Stat(path); {
+	case err != nil: // mostly: not there yet
+	case info.IsDir():
+		return fmt.Errorf("%s %s is a folder; name a file in it", name, path)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s %s is a device or a pipe; name an ordinary file", name, path)
 	}
 	dir := filepath.Dir(path)
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return fmt.Errorf("--out %s: there is no folder %s", path, dir)
+		return fmt.Errorf("%s %s: there is no folder %s", name, path, dir)
 	}
-	return writable(dir)
-}
-
-// writable says what keeps files from being made in a folder.
-func writable(dir string) error {
 	f, err := os.CreateTemp(dir, ".lowrank-*")
 	if err != nil {
-		return fmt.Errorf("nothing can be written to the folder %s (%w); name a file elsewhere with --out", dir, reason(err))
+		return fmt.Errorf("%s %s: nothing can be written to the folder %s (%w); name a file elsewhere", name, path, dir, reason(err))
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// sameFile reports whether two paths are of one file.
+func sameFile(a, b string) bool {
+	x, errX := os.Stat(a)
+	y, errY := os.Stat(b)
+	if errX == nil && errY == nil {
+		return os.SameFile(x, y)
+	}
+	return filepath.Clean(a) == filepath.Clean(b)
 }
 
 // reason leaves the name out of an error about a file: that of a temporary one

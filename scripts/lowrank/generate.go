@@ -91,7 +91,7 @@ func draw(cmd *cobra.Command, prompt string, f *drawFlags) error {
 	if f.image == "" && cmd.Flags().Changed("strength") {
 		return fmt.Errorf("--strength needs --image")
 	}
-	if err := checkOutput(f.out); err != nil {
+	if err := checkOutput("--out", f.out); err != nil {
 		return err
 	}
 	if ext := filepath.Ext(f.out); ext != "" && !strings.EqualFold(ext, ".png") {

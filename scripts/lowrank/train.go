@@ -125,13 +125,14 @@ func runTrain(cmd *cobra.Command, pictures string, f *trainFlags) (err error) {
 	if f.checkpoint == "" {
 		f.checkpoint = f.out + ".checkpoint"
 	}
-	if _, err := os.Stat(f.checkpoint); err == nil && !f.resume {
-		return fmt.Errorf("%s holds the progress of a training that was stopped: go on from it with --resume, or remove it to begin anew", f.checkpoint)
+	if err := checkTrainFiles(pictures, f); err != nil { // not after hours of training
+		return err
 	}
-	for _, file := range []string{f.out, f.checkpoint} {
-		if err := writable(filepath.Dir(file)); err != nil { // not after hours of training
-			return err
-		}
+	switch {
+	case f.previewEvery < 0 || f.checkpointEvery < 0:
+		return errors.New("--preview-every and --checkpoint-every are numbers of steps, 0 for never")
+	case f.previewPrompt != "" && f.previewEvery == 0:
+		return errors.New("--preview-prompt needs --preview-every")
 	}
 	b, err := openBase(f.base)
 	if err != nil {
@@ -141,6 +142,9 @@ func runTrain(cmd *cobra.Command, pictures string, f *trainFlags) (err error) {
 	o, err := trainOptions(cmd.Flags(), f.task, b.Card)
 	if err != nil {
 		return err
+	}
+	for _, note := range o.Idle(func(name string) bool { return cmd.Flags().Changed(strings.ReplaceAll(name, "_", "-")) }) {
+		fmt.Fprintf(messages, "lowrank: %s\n", note)
 	}
 	pool, err := openDevice(f.device)
 	if err != nil {
@@ -198,7 +202,7 @@ func runTrain(cmd *cobra.Command, pictures string, f *trainFlags) (err error) {
 		return err
 	}
 	if err := writeResult(f, result, format); err != nil {
-		return err
+		return rescue(f, result, format, err)
 	}
 	fmt.Fprintf(messages, "lowrank: trained in %s", time.Since(began).Round(time.Second))
 	if tuning.steps > 0 {
@@ -207,6 +211,24 @@ func runTrain(cmd *cobra.Command, pictures string, f *trainFlags) (err error) {
 	fmt.Fprintf(messages, ", %.2f GiB of memory at the peak\n", float64(pool.Device.Stats().Peak)/(1<<30))
 	fmt.Fprintln(cmd.OutOrStdout(), f.out)
 	return ignoreMissing(os.Remove(f.checkpoint))
+}
+
+// checkTrainFiles refuses files that a training could not write, or would take
+// from the user.
+func checkTrainFiles(pictures string, f *trainFlags) error {
+	if err := errors.Join(checkOutput("--out", f.out), checkOutput("--checkpoint", f.checkpoint)); err != nil {
+		return err
+	}
+	switch {
+	case sameFile(f.out, f.checkpoint):
+		return fmt.Errorf("--out and --checkpoint are both %s; progress is kept in a file of its own", f.out)
+	case sameFile(f.out, pictures):
+		return fmt.Errorf("--out %s would replace the pictures; name another file", f.out)
+	}
+	if _, err := os.Stat(f.checkpoint); err == nil && !f.resume {
+		return fmt.Errorf("%s is there already: if it holds the progress of a training that was stopped, go on with --resume; else remove it, or name another file with --checkpoint", f.checkpoint)
+	}
+	return nil
 }
 
 // nameOf is the file that a training writes where --out names none: that of the
@@ -243,6 +265,9 @@ func loadPictures(ctx context.Context, job *train.Job, pictures string, card bas
 			continue
 		}
 		set, err := dataset.Load(ctx, d.path, options)
+		if err != nil && d.set == &job.Class {
+			return fmt.Errorf("--class-data: %w", err)
+		}
 		if err != nil {
 			return err
 		}
@@ -273,6 +298,21 @@ func previewer(f *trainFlags, m *diffusion.Model, card base.Card, seed uint64) f
 			return writePicture(ctx, path, pic, parameters(prompt, "", &r, f.base, i))
 		})
 	}
+}
+
+// rescue writes elsewhere what could not be written where it should be: hours
+// may be in it.
+func rescue(f *trainFlags, result *train.Result, format lora.Format, why error) error {
+	dir, err := os.MkdirTemp("", "lowrank-train-*")
+	if err != nil {
+		return why
+	}
+	elsewhere := *f
+	elsewhere.out = filepath.Join(dir, filepath.Base(f.out))
+	if err := writeResult(&elsewhere, result, format); err != nil {
+		return errors.Join(why, ignoreMissing(os.RemoveAll(dir)))
+	}
+	return fmt.Errorf("%w; the result was written to %s instead", why, elsewhere.out)
 }
 
 // writeResult writes the concept, and its loss curve beside it.

@@ -119,8 +119,8 @@ func TestTrainErrors(t *testing.T) {
 		{"Format", []string{"--format", "pickle", zip}, `format is "pickle"`},
 		{"Base", []string{"--base", "sd9", zip}, `there is no base model "sd9"`},
 		{"Missing", []string{filepath.Join(t.TempDir(), "none.zip")}, "no such file"},
-		{"Folder", []string{"--out", filepath.Join(t.TempDir(), "none", "x.safetensors"), zip}, "cannot be written to"},
-		{"NoArgument", nil, "accepts 1 arg"},
+		{"Folder", []string{"--out", filepath.Join(t.TempDir(), "none", "x.safetensors"), zip}, "there is no folder"},
+		{"NoArgument", nil, "needs the pictures, a zip or a folder"},
 	} {
 		t.Run("Err"+tt.name, func(t *testing.T) {
 			dir := t.TempDir()
