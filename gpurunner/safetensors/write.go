@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -76,35 +77,48 @@ func Write(w io.Writer, tensors []Entry, metadata map[string]string) error {
 func WriteFile(path string, tensors []Entry, metadata map[string]string) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.partial")
 	if err != nil {
-		return fmt.Errorf("write safetensors file: %w", err)
+		return fmt.Errorf("%s: %w", path, withoutName(err))
 	}
 	defer func() {
 		if err != nil {
 			_ = f.Close() // already closed, or of no use
-			err = errors.Join(err, os.Remove(f.Name()))
+			err = errors.Join(fmt.Errorf("%s: %w", path, withoutName(err)), os.Remove(f.Name()))
 		}
 	}()
 	b := bufio.NewWriterSize(f, 1<<20)
 	if err := Write(b, tensors, metadata); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return err
 	}
 	if err := b.Flush(); err != nil {
-		return fmt.Errorf("write safetensors file: %w", err)
+		return err
 	}
 	if err := f.Chmod(0o644); err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		return fmt.Errorf("write safetensors file: %w", err)
+		return err
 	}
 	if err := f.Sync(); err != nil {
-		return fmt.Errorf("write safetensors file: %w", err)
+		return err
 	}
 	if err := f.Close(); err != nil {
-		return fmt.Errorf("write safetensors file: %w", err)
+		return err
 	}
 	if err := os.Rename(f.Name(), path); err != nil {
-		return fmt.Errorf("write safetensors file: %w", err)
+		return err
 	}
 	syncDir(filepath.Dir(path))
 	return nil
+}
+
+// withoutName leaves the temporary file's name out of an error.
+func withoutName(err error) error {
+	var of *fs.PathError
+	if errors.As(err, &of) {
+		return of.Err
+	}
+	var link *os.LinkError
+	if errors.As(err, &link) {
+		return link.Err
+	}
+	return err
 }
 
 // syncDir makes the renaming last through a power cut where directories can be flushed.
