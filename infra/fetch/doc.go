@@ -5,7 +5,7 @@
 // Only http, https and data: are read. The address is judged at the moment of
 // dialing, after names were resolved, so neither a redirect nor a DNS answer that
 // changes gets round it; there is no proxy. Downloads have a limit in size and in
-// time, and are judged by their first bytes: a web page where a file should be is
+// time and a least pace (see pace.go), and are judged by their first bytes: a web page where a file should be is
 // said to be one. Files lie in a cache by their content, under a size limit, least
 // recently used out first; several runners share its folder.
 //

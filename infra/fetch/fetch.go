@@ -111,6 +111,8 @@ func (e *passingError) Error() string { return e.sentence }
 func (f *Fetcher) download(ctx context.Context, u *url.URL) (File, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.options.Timeout)
 	defer cancel()
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return File{}, refuse("the URL cannot be read", nil)
@@ -126,10 +128,12 @@ func (f *Fetcher) download(ctx context.Context, u *url.URL) (File, error) {
 			known.File.Done()
 		}
 	}
+	alarm := time.AfterFunc(answerWithin, func() { giveUp(errSlow) })
 	resp, err := f.client.Do(req)
+	alarm.Stop()
 	if err != nil {
 		letGo()
-		return File{}, unreachable(err)
+		return File{}, unreachable(ctx, err)
 	}
 	defer resp.Body.Close()
 	if held && resp.StatusCode == http.StatusNotModified {
@@ -139,7 +143,7 @@ func (f *Fetcher) download(ctx context.Context, u *url.URL) (File, error) {
 	if err := f.checkAnswer(resp); err != nil {
 		return File{}, err
 	}
-	body := &limited{r: resp.Body, left: f.options.MaxBytes, limit: f.options.MaxBytes}
+	body := &limited{r: newPaced(ctx, giveUp, resp.Body, resp.Request.URL.Hostname()), left: f.options.MaxBytes, limit: f.options.MaxBytes}
 	file, err := f.cache.Add(&judged{r: body}, nameOf(resp))
 	if err != nil {
 		return File{}, broken(err)
@@ -180,15 +184,15 @@ func size(n int64) string {
 }
 
 // unreachable sorts what kept a request from being answered.
-func unreachable(err error) error {
+func unreachable(ctx context.Context, err error) error {
 	var e *Error
 	switch {
 	case errors.As(err, &e):
 		return e
 	case errors.Is(err, ErrPrivate):
 		return refuse(ErrPrivate.Error(), nil)
-	case errors.Is(err, context.DeadlineExceeded):
-		return &passingError{"the URL could not be downloaded: its server took too long", nil}
+	case context.Cause(ctx) == errSlow, isTimeout(err):
+		return tooSlow(hostOf(err), " to answer")
 	}
 	var asURL *url.Error
 	if errors.As(err, &asURL) {
@@ -206,7 +210,7 @@ func broken(err error) error {
 	case infra.KindOf(err) == infra.ErrFull:
 		return err
 	case errors.Is(err, context.DeadlineExceeded):
-		return &passingError{"the URL could not be downloaded: it took too long", nil}
+		return refuse("the URL could not be downloaded: it took too long", nil) // and would again
 	}
 	return &passingError{"the URL could not be downloaded: the connection broke", err}
 }

@@ -80,12 +80,12 @@ func control(allowLoopback bool) func(network, address string, c syscall.RawConn
 // transport dials guarded addresses only. Nothing of the environment, such as a
 // proxy, changes where it goes.
 func transport(o Options) *http.Transport {
-	d := &net.Dialer{Timeout: 15 * time.Second, Control: control(o.AllowLoopback)}
+	d := &net.Dialer{Timeout: answerWithin, Control: control(o.AllowLoopback)}
 	return &http.Transport{
 		DialContext:            d.DialContext,
 		TLSClientConfig:        o.TLS,
-		TLSHandshakeTimeout:    15 * time.Second,
-		ResponseHeaderTimeout:  60 * time.Second,
+		TLSHandshakeTimeout:    answerWithin,
+		ResponseHeaderTimeout:  answerWithin,
 		IdleConnTimeout:        30 * time.Second,
 		MaxIdleConnsPerHost:    2,
 		MaxResponseHeaderBytes: 64 << 10,
