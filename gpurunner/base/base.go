@@ -58,10 +58,17 @@ func Open(ref string, o Options) (*Base, error) {
 		}
 	}
 	if ref == "" || !exists(ref) {
-		return nil, fmt.Errorf("there is no base model %q: it is neither a path nor one of %s: %w", ref, strings.Join(Names(o), ", "), fs.ErrNotExist)
+		return nil, unknown(fmt.Sprintf("there is no base model %q: it is neither a path nor one of %s", ref, strings.Join(Names(o), ", ")))
 	}
 	return openPath(nameOf(ref), ref, o)
 }
+
+// unknown is the error about a model that is not there: fs.ErrNotExist, in
+// other words.
+type unknown string
+
+func (u unknown) Error() string        { return string(u) }
+func (u unknown) Is(target error) bool { return target == fs.ErrNotExist }
 
 // Names lists the models that Open finds by name, the embedded one first.
 func Names(o Options) []string {

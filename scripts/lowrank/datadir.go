@@ -1,10 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/lowrank/lowrank/infra"
+	"github.com/lowrank/lowrank/infra/local"
 )
 
 // dataDir is the folder of --data, or the user's own when it is empty:
@@ -34,6 +38,19 @@ func existingData(flag string) (string, error) {
 		return "", fmt.Errorf("there is no data folder %s: `lowrank serve` makes it; --data names another", dir)
 	}
 	return dir, nil
+}
+
+// openData opens a data folder, or makes one, and says what to do where it cannot.
+func openData(ctx context.Context, dir string, o local.Options) (*local.Store, error) {
+	store, err := local.Open(ctx, dir, o)
+	if err == nil {
+		return store, nil
+	}
+	why := reason(err)
+	if infra.KindOf(err) == infra.ErrFull {
+		why = infra.ErrFull
+	}
+	return nil, fmt.Errorf("the data folder %s cannot be opened (%w); --data names another", dir, why)
 }
 
 const dataHelp = "folder that keeps everything (default: ~/.local/share/lowrank)"

@@ -59,7 +59,7 @@ func runnerCommand() *cobra.Command {
 
 func runJobs(ctx context.Context, dir, queue string, bases servedBases, r pick.Request, loopback bool) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("runner", queue)
-	store, err := local.Open(context.WithoutCancel(ctx), dir, local.Options{})
+	store, err := openData(context.WithoutCancel(ctx), dir, local.Options{})
 	if err != nil {
 		return err
 	}

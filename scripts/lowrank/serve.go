@@ -104,7 +104,7 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 			cancel()
 		}()
 	}
-	store, err := local.Open(context.WithoutCancel(ctx), dir, local.Options{EventsTo: f.eventsTo, PublicURL: f.publicURL})
+	store, err := openData(context.WithoutCancel(ctx), dir, local.Options{EventsTo: f.eventsTo, PublicURL: f.publicURL})
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ func tokenCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		store, err := local.Open(ctx, dir, local.Options{})
+		store, err := openData(ctx, dir, local.Options{})
 		if err != nil {
 			return err
 		}

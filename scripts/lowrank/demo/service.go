@@ -51,7 +51,7 @@ func start(ctx context.Context, binary, dir string) (*service, error) {
 		if !lines.Scan() {
 			s.stop()
 			text, _ := os.ReadFile(log.Name())
-			return nil, fmt.Errorf("the service ended before it was ready: %s", strings.TrimSpace(string(text)))
+			return nil, fmt.Errorf("the service ended before it was ready: %s", strings.TrimPrefix(strings.TrimSpace(string(text)), "lowrank: "))
 		}
 		if m := servesLine.FindStringSubmatch(lines.Text()); m != nil {
 			s.url = m[1]
