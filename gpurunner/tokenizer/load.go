@@ -9,14 +9,33 @@ import (
 	"slices"
 )
 
-// Load reads a diffusers tokenizer folder: vocab.json and merges.txt; special tokens from tokenizer_config.json,
-// special_tokens_map.json and added_tokens.json, where these exist. Errors name the file, and the line where there is one.
+// Load reads a diffusers tokenizer folder: vocab.json and merges.txt, or, where one of them is not there, the
+// tokenizer.json that transformers 5 saves instead; special tokens from tokenizer_config.json, special_tokens_map.json
+// and added_tokens.json, where these exist. Errors name the file, and the line where there is one.
 func Load(fsys fs.FS) (*Tokenizer, error) {
-	vocabText, err := fs.ReadFile(fsys, "vocab.json")
+	config, err := loadConfig(fsys)
 	if err != nil {
-		return nil, fmt.Errorf("tokenizer: %w", err)
+		return nil, err
 	}
-	mergesText, err := fs.ReadFile(fsys, "merges.txt")
+	vocabText, err := fs.ReadFile(fsys, "vocab.json")
+	mergesText, errMerges := fs.ReadFile(fsys, "merges.txt")
+	if err == nil {
+		err = errMerges
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		whole, errWhole := fs.ReadFile(fsys, singleFile)
+		switch {
+		case errWhole == nil:
+			b, err := loadSingle(whole, config)
+			if err != nil {
+				return nil, fmt.Errorf("tokenizer: %s%w", singleFile, err)
+			}
+			return config.tokenizer(b)
+		case !errors.Is(errWhole, fs.ErrNotExist):
+			return nil, fmt.Errorf("tokenizer: %w", errWhole)
+		}
+		return nil, fmt.Errorf("tokenizer: %w, and there is no %s either", err, singleFile)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %w", err)
 	}
@@ -30,10 +49,6 @@ func Load(fsys fs.FS) (*Tokenizer, error) {
 	} else if b, err = newBPE(tokens, mergesText); err != nil {
 		return nil, fmt.Errorf("tokenizer: merges.txt%w", err)
 	}
-	config, err := loadConfig(fsys)
-	if err != nil {
-		return nil, err
-	}
 	return config.tokenizer(b)
 }
 
@@ -44,7 +59,7 @@ func newBPE(tokens []string, mergesText []byte) (*bpe, error) {
 		ids[t] = int32(i)
 	}
 	if len(ids) < len(tokens) {
-		return nil, &atLine{0, errors.New("vocab.json lists a token twice")}
+		return nil, &atLine{0, errors.New("the vocabulary lists a token twice")}
 	}
 	b := &bpe{size: len(tokens), tokens: func() []string { return tokens }}
 	b.addBytes(func(token string) (int32, bool) { id, ok := ids[token]; return id, ok })
@@ -54,16 +69,16 @@ func newBPE(tokens []string, mergesText []byte) (*bpe, error) {
 	err := parseMerges(mergesText, func(left, right []byte) error {
 		l, ok := ids[string(left)]
 		if !ok {
-			return fmt.Errorf("%q is not in vocab.json", shorten(string(left)))
+			return fmt.Errorf("%q is not in the vocabulary", shorten(string(left)))
 		}
 		r, ok := ids[string(right)]
 		if !ok {
-			return fmt.Errorf("%q is not in vocab.json", shorten(string(right)))
+			return fmt.Errorf("%q is not in the vocabulary", shorten(string(right)))
 		}
 		joined = append(append(joined[:0], left...), right...)
 		id, ok := ids[string(joined)]
 		if !ok {
-			return fmt.Errorf("it makes %q, which is not in vocab.json", shorten(string(joined)))
+			return fmt.Errorf("it makes %q, which is not in the vocabulary", shorten(string(joined)))
 		}
 		if len(b.merges.ids) >= len(tokens) {
 			return errors.New("there are more merges than tokens")
@@ -75,7 +90,7 @@ func newBPE(tokens []string, mergesText []byte) (*bpe, error) {
 	// Bytes, alone and at the end of a word, need no merge, and a few tokens are special. Of a file that was cut short
 	// every text would come out in pieces.
 	if rest := len(tokens) - 2*256; err == nil && rest-made > max(made, 64) {
-		err = &atLine{0, fmt.Errorf("it makes %d of vocab.json's %d tokens of several bytes: it is cut short", made, rest)}
+		err = &atLine{0, fmt.Errorf("it makes %d of the vocabulary's %d tokens of several bytes: it is cut short", made, rest)}
 	}
 	return b, err
 }
@@ -83,18 +98,16 @@ func newBPE(tokens []string, mergesText []byte) (*bpe, error) {
 // config is what the JSON files beside the vocabulary say of special tokens.
 type config struct {
 	special struct {
-		BOS        tokenName   `json:"bos_token"`
-		EOS        tokenName   `json:"eos_token"`
-		Unknown    tokenName   `json:"unk_token"`
-		Pad        tokenName   `json:"pad_token"`
-		Additional []tokenName `json:"additional_special_tokens"`
-		MaxLength  float64     `json:"model_max_length"` // 1e30 where nobody set it
-		Added      map[string]struct {
-			Content string `json:"content"`
-			Special bool   `json:"special"`
-		} `json:"added_tokens_decoder"`
+		BOS        tokenName             `json:"bos_token"`
+		EOS        tokenName             `json:"eos_token"`
+		Unknown    tokenName             `json:"unk_token"`
+		Pad        tokenName             `json:"pad_token"`
+		Additional []tokenName           `json:"additional_special_tokens"`
+		MaxLength  float64               `json:"model_max_length"`     // 1e30 where nobody set it
+		Added      map[string]addedEntry `json:"added_tokens_decoder"` // by id
 	}
-	added map[string]int // added_tokens.json
+	added  map[string]int // added_tokens.json
+	listed []addedEntry   // those of added_tokens_decoder, and of tokenizer.json
 }
 
 // tokenName is a token's text, written plainly or as an object with its text as content.
@@ -135,6 +148,12 @@ func loadConfig(fsys fs.FS) (*config, error) {
 			return nil, fmt.Errorf("tokenizer: %s: %w", f.name, err)
 		}
 	}
+	for key, a := range c.special.Added {
+		if _, err := fmt.Sscanf(key, "%d", &a.ID); err != nil {
+			return nil, fmt.Errorf("tokenizer: tokenizer_config.json: added_tokens_decoder has the key %q, which is not an id", shorten(key))
+		}
+		c.listed = append(c.listed, a)
+	}
 	return c, nil
 }
 
@@ -164,7 +183,7 @@ func (c *config) tokenizer(b *bpe) (*Tokenizer, error) {
 		}
 		id, ok := t.TokenID(s.text)
 		if !ok {
-			return nil, fmt.Errorf("tokenizer: the %s %q is not in vocab.json", s.role, shorten(s.text))
+			return nil, fmt.Errorf("tokenizer: the %s %q is not in the vocabulary", s.role, shorten(s.text))
 		}
 		*s.id = id
 		t.special.add(s.text, id)
@@ -177,49 +196,40 @@ func (c *config) tokenizer(b *bpe) (*Tokenizer, error) {
 	return t, nil
 }
 
-// addListed adds the tokens of added_tokens.json and of added_tokens_decoder, in the order of their ids, which must
-// follow on the vocabulary's.
+// addListed adds the tokens of added_tokens.json, of added_tokens_decoder and of tokenizer.json, in the order of their
+// ids, which must follow on the vocabulary's.
 func (c *config) addListed(t *Tokenizer) error {
-	type listed struct {
-		id      int
-		text    string
-		special bool
-	}
-	var list []listed
+	var list []addedEntry
 	for text, id := range c.added {
-		list = append(list, listed{id, text, false})
+		list = append(list, addedEntry{id, text, false})
 	}
-	for key, a := range c.special.Added {
-		var id int
-		if _, err := fmt.Sscanf(key, "%d", &id); err != nil {
-			return fmt.Errorf("tokenizer: tokenizer_config.json: added_tokens_decoder has the key %q, which is not an id", shorten(key))
-		}
+	for _, a := range c.listed {
 		if _, twice := c.added[a.Content]; !twice || a.Special {
-			list = append(list, listed{id, a.Content, a.Special})
+			list = append(list, a)
 		}
 	}
-	slices.SortFunc(list, func(a, b listed) int {
-		return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.text, b.text))
+	slices.SortFunc(list, func(a, b addedEntry) int {
+		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Content, b.Content))
 	})
 	for _, l := range list {
-		if l.text == "" {
-			return fmt.Errorf("tokenizer: the added token of id %d has no text", l.id)
+		if l.Content == "" {
+			return fmt.Errorf("tokenizer: the added token of id %d has no text", l.ID)
 		}
-		if id, ok := t.bpe.find(l.text); ok && (id == l.id || l.special) {
-			if l.special {
-				t.special.add(l.text, id)
+		if id, ok := t.bpe.find(l.Content); ok && (id == l.ID || l.Special) {
+			if l.Special {
+				t.special.add(l.Content, id)
 			}
 			continue
 		}
-		id, err := t.AddToken(l.text)
+		id, err := t.AddToken(l.Content)
 		if err != nil {
-			return fmt.Errorf("tokenizer: added token of id %d: %w", l.id, err)
+			return fmt.Errorf("tokenizer: added token of id %d: %w", l.ID, err)
 		}
-		if id != l.id {
-			return fmt.Errorf("tokenizer: the added token %q has the id %d where %d is the next free one", shorten(l.text), l.id, id)
+		if id != l.ID {
+			return fmt.Errorf("tokenizer: the added token %q has the id %d where %d is the next free one", shorten(l.Content), l.ID, id)
 		}
-		if l.special {
-			t.special.add(l.text, id)
+		if l.Special {
+			t.special.add(l.Content, id)
 		}
 	}
 	return nil
