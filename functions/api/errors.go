@@ -13,6 +13,7 @@ import (
 
 	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/infra"
+	"github.com/lowrank/lowrank/infra/bodies"
 )
 
 // problem is an answer that is an error. All that a client is told is in it.
@@ -37,6 +38,10 @@ func badRequest(detail string) *problem {
 
 func tooLarge(detail string) *problem {
 	return &problem{status: http.StatusRequestEntityTooLarge, title: "Content Too Large", detail: detail, close: true}
+}
+
+func timedOut(detail string) *problem {
+	return &problem{status: http.StatusRequestTimeout, title: "Request Timeout", detail: detail, close: true}
 }
 
 func forbidden(detail string) *problem {
@@ -74,6 +79,10 @@ func asProblem(err error) (p *problem, unexpected bool) {
 		return p, false
 	case errors.As(err, &invalid):
 		return &problem{status: http.StatusUnprocessableEntity, title: "Input validation failed", detail: invalid.Error(), fields: invalid.Fields}, false
+	case errors.Is(err, bodies.ErrStalled):
+		return timedOut("The request body stopped arriving before its end. Send it again."), false
+	case errors.Is(err, errSlow):
+		return timedOut("The request body takes too long to arrive. Use POST /v1/upload for large files on slow connections."), false
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return &problem{status: http.StatusServiceUnavailable, title: "Service Unavailable", detail: "The request was not finished in time. Try again.", retryAfter: 1}, false
 	}
@@ -102,21 +111,32 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, pattern string, er
 	} else {
 		s.Log.Debug("a request was refused", "method", r.Method, "path", pattern, "status", p.status)
 	}
-	h := w.Header()
 	if p.retryAfter > 0 {
-		h.Set("Retry-After", strconv.Itoa(p.retryAfter))
-	}
-	if r.ContentLength > drainLimit || p.close {
-		h.Set("Connection", "close")
-	} else if r.Body != nil {
-		io.CopyN(io.Discard, r.Body, drainLimit)
+		w.Header().Set("Retry-After", strconv.Itoa(p.retryAfter))
 	}
 	body, merr := events.Marshal(events.Problem{Title: p.title, Detail: p.detail, Status: p.status, InvalidFields: p.fields})
 	if merr != nil {
 		s.Log.Error("an error could not be written", "error", merr)
 	}
+	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
 	h.Del("Content-Length")
+	if p.close || !drained(r) {
+		bodies.Refuse(w, r, p.status, body)
+		return
+	}
 	w.WriteHeader(p.status)
 	w.Write(body)
+}
+
+// drained reads what is left of the body, if that is little, and reports whether it came to its end.
+func drained(r *http.Request) bool {
+	if r.Body == nil {
+		return true
+	}
+	if r.ContentLength > drainLimit {
+		return false
+	}
+	_, err := io.CopyN(io.Discard, r.Body, drainLimit)
+	return err == io.EOF
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/lowrank/lowrank/events"
 	"github.com/lowrank/lowrank/infra"
+	"github.com/lowrank/lowrank/infra/bodies"
 	"github.com/lowrank/lowrank/infra/registry"
 )
 
@@ -122,6 +123,9 @@ func (s *server) multipartError(err error) error {
 	var max *http.MaxBytesError
 	if errors.As(err, &max) {
 		return s.fileTooLarge()
+	}
+	if errors.Is(err, bodies.ErrStalled) {
+		return err
 	}
 	return badRequest("The multipart/form-data body is broken or ends too soon.")
 }

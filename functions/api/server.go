@@ -3,7 +3,6 @@ package api
 import (
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -66,7 +65,9 @@ type server struct {
 	Config
 	jobs *predictions.Store
 	reg  *registry.Registry
-	big  chan struct{} // bounds how many large bodies are held at once
+	// big bounds how many large bodies are held at once, bigOwn those of one owner. making is who makes a job.
+	big            chan struct{}
+	bigOwn, making perOwner
 
 	polled polled
 }
@@ -98,7 +99,10 @@ func New(c Config) http.Handler {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &server{Config: c, jobs: predictions.New(c.Ports), reg: registry.Open(c.Ports.Documents), big: make(chan struct{}, 8)}
+	s := &server{
+		Config: c, jobs: predictions.New(c.Ports), reg: registry.Open(c.Ports.Documents),
+		big: make(chan struct{}, largeBodies), bigOwn: perOwner{each: largeOfOwner}, making: perOwner{each: 1},
+	}
 	mux := http.NewServeMux()
 	for _, r := range s.routes() {
 		s.mount(mux, r)
@@ -276,43 +280,6 @@ func answer(w http.ResponseWriter, status int, b []byte) {
 
 // Header is the answer's: the request's is Request.Header.
 func (c *call) Header() http.Header { return c.ResponseWriter.Header() }
-
-// object reads the JSON body.
-func (s *server) object(c *call) (map[string]any, error) {
-	body, err := s.body(c, s.Limits.JSON)
-	if err != nil {
-		return nil, err
-	}
-	o, err := events.ParseObject(body)
-	if err != nil {
-		return nil, badRequest(sentence(err.Error()))
-	}
-	return o, nil
-}
-
-// body reads at most limit bytes. Large ones are read a few at a time, so that memory stays bounded.
-func (s *server) body(c *call, limit int64) ([]byte, error) {
-	if c.ContentLength > limit {
-		return nil, tooLarge("Request bodies must be less than " + megabytes(limit) + " in size; use POST /v1/upload for larger files")
-	}
-	if c.ContentLength < 0 || c.ContentLength > 1<<20 {
-		select {
-		case s.big <- struct{}{}:
-			defer func() { <-s.big }()
-		case <-c.Context().Done():
-			return nil, c.Context().Err()
-		}
-	}
-	b, err := io.ReadAll(http.MaxBytesReader(c.ResponseWriter, c.Body, limit))
-	var max *http.MaxBytesError
-	switch {
-	case errors.As(err, &max):
-		return nil, tooLarge("Request bodies must be less than " + megabytes(limit) + " in size; use POST /v1/upload for larger files")
-	case err != nil:
-		return nil, badRequest("The request body could not be read to its end.")
-	}
-	return b, nil
-}
 
 // text returns a string member of a body, "" when it is absent or null.
 func text(o map[string]any, name string) (string, error) {

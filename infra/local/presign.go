@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/lowrank/lowrank/infra"
+	"github.com/lowrank/lowrank/infra/bodies"
 )
 
 // UploadPath is where the server mounts UploadHandler; presigned URLs begin with it.
@@ -75,11 +76,11 @@ func (s *Store) UploadHandler() http.Handler {
 		}
 		key, limit, err := b.allowed(r)
 		if err != nil {
-			problem(w, http.StatusForbidden, "Forbidden", err.Error())
+			problem(w, r, http.StatusForbidden, "Forbidden", err.Error())
 			return
 		}
 		if limit > 0 && r.ContentLength > limit {
-			problem(w, http.StatusRequestEntityTooLarge, "Upload too large", fmt.Sprintf("%d bytes, this upload may have %d", r.ContentLength, limit))
+			problem(w, r, http.StatusRequestEntityTooLarge, "Upload too large", fmt.Sprintf("%d bytes, this upload may have %d", r.ContentLength, limit))
 			return
 		}
 		info, err := b.Put(r.Context(), key, r.Body, infra.PutOptions{ContentType: contentType(r), MaxSize: limit})
@@ -88,11 +89,13 @@ func (s *Store) UploadHandler() http.Handler {
 			w.Header().Set("ETag", `"`+info.ETag+`"`)
 			w.WriteHeader(http.StatusOK)
 		case errors.Is(err, infra.ErrTooLarge):
-			problem(w, http.StatusRequestEntityTooLarge, "Upload too large", fmt.Sprintf("this upload may have %d bytes", limit))
+			problem(w, r, http.StatusRequestEntityTooLarge, "Upload too large", fmt.Sprintf("this upload may have %d bytes", limit))
 		case errors.Is(err, infra.ErrFull):
-			problem(w, http.StatusInsufficientStorage, "Disk full", "the server's disk is full; nothing was stored")
+			problem(w, r, http.StatusInsufficientStorage, "Disk full", "the server's disk is full; nothing was stored")
+		case errors.Is(err, bodies.ErrStalled):
+			problem(w, r, http.StatusRequestTimeout, "Request Timeout", "the upload stopped arriving before its end; send it again")
 		default:
-			problem(w, http.StatusServiceUnavailable, "Upload failed", "the upload could not be stored; send it again")
+			problem(w, r, http.StatusServiceUnavailable, "Upload failed", "the upload could not be stored; send it again")
 		}
 	})
 }
@@ -124,10 +127,9 @@ func (b *blobs) allowed(r *http.Request) (key string, limit int64, err error) {
 	return key, limit, nil
 }
 
-// problem answers in the API's error form.
-func problem(w http.ResponseWriter, status int, title, detail string) {
+// problem answers r, whose body was not read to its end, in the API's error form.
+func problem(w http.ResponseWriter, r *http.Request, status int, title, detail string) {
 	body, _ := json.Marshal(map[string]any{"title": title, "detail": detail, "status": status}) // always marshals
 	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(status)
-	w.Write(body)
+	bodies.Refuse(w, r, status, body)
 }

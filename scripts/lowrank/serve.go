@@ -24,6 +24,7 @@ import (
 	"github.com/lowrank/lowrank/functions/web"
 	"github.com/lowrank/lowrank/gpurunner/device/pick"
 	"github.com/lowrank/lowrank/infra"
+	"github.com/lowrank/lowrank/infra/bodies"
 	"github.com/lowrank/lowrank/infra/local"
 	"github.com/lowrank/lowrank/infra/registry"
 )
@@ -130,7 +131,7 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 		return web.New(web.Config{Ports: ports, Catalogue: c, API: handler, PublicURL: f.publicURL, Log: log})
 	})
 	server := &http.Server{
-		Handler:           route(store, handler),
+		Handler:           bodies.New(route(store, handler), bodies.Patience, stopping),
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}

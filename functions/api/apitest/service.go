@@ -15,6 +15,7 @@ import (
 	"github.com/lowrank/lowrank/functions/notify"
 	"github.com/lowrank/lowrank/functions/sweep"
 	"github.com/lowrank/lowrank/infra"
+	"github.com/lowrank/lowrank/infra/bodies"
 	"github.com/lowrank/lowrank/infra/local"
 	"github.com/lowrank/lowrank/infra/registry"
 )
@@ -29,6 +30,7 @@ type Options struct {
 	EventsTo    string
 	Visibility  time.Duration // of notifications and deliveries; 0 is what they have by themselves
 	Log         *slog.Logger
+	Patience    time.Duration // with bodies that stall; 0 is bodies.Patience
 	// Wrap, if set, stands between the store and everything else.
 	Wrap func(infra.Ports) infra.Ports
 }
@@ -80,14 +82,17 @@ func Start(dir string, o Options) (*Service, error) {
 	mux := http.NewServeMux()
 	mux.Handle(local.UploadPath, store.UploadHandler())
 	mux.Handle("/", h)
-	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	if o.Patience == 0 {
+		o.Patience = bodies.Patience
+	}
+	s.Handler = bodies.New(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The mux would redirect //v1 before the API sees it.
 		if len(r.URL.Path) > 1 && r.URL.Path[1] != '_' {
 			h.ServeHTTP(w, r)
 			return
 		}
 		mux.ServeHTTP(w, r)
-	})
+	}), o.Patience, ctx.Done())
 	run := func(f func()) {
 		s.done.Add(1)
 		go func() {
