@@ -72,6 +72,14 @@ func (s *server) submit(c *call, sub *submission) (events.Job, error) {
 	if err != nil {
 		return events.Job{}, err
 	}
+	// One owner's jobs are made one after another, or many requests at once would all find room. That holds for
+	// one server: on AWS, where each Lambda makes one job at a time, an owner can pass the limit by as many as
+	// are running.
+	free, err := s.making.take(c.Context(), c.owner)
+	if err != nil {
+		return events.Job{}, err
+	}
+	defer free()
 	if err := s.checkRoom(c.Context(), c.owner); err != nil {
 		return events.Job{}, err
 	}
