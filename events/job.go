@@ -100,7 +100,8 @@ type Progress struct {
 }
 
 // Lease is a runner's right to write a job until a moment. Holder is drawn anew for each attempt, so
-// that a runner which was thought dead cannot write once another has taken over.
+// that a runner which was thought dead cannot write once another has taken over. It begins with the
+// runner's name and a full stop where the runner has a name.
 type Lease struct {
 	Holder string `json:"holder"`
 	Until  Time   `json:"until"`

@@ -3,6 +3,7 @@ package events
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -107,6 +108,20 @@ func (j *Job) Break(holder string, now time.Time) error {
 	if !j.Expire(now) {
 		j.QueuedAt = Time{} // as after HandBack
 	}
+	return nil
+}
+
+// Forsake takes the job from a runner that is known to be dead: its lease is over now, and that counts as one that
+// ran out. runner is the beginning of its holders' names. ErrLeaseLost: another one holds the job, or none.
+func (j *Job) Forsake(runner string, now time.Time) error {
+	switch {
+	case j.Status.Terminal():
+		return ErrTerminal
+	case j.Lease == nil || runner == "" || !strings.HasPrefix(j.Lease.Holder, runner+"."):
+		return ErrLeaseLost
+	}
+	j.Lease.Until = At(now)
+	j.Expire(now)
 	return nil
 }
 

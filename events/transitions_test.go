@@ -96,6 +96,45 @@ func TestBreaksAreCrashes(t *testing.T) {
 	}
 }
 
+// TestForsake holds that a dead runner's job is free at once, with a crash more, and nobody else's is.
+func TestForsake(t *testing.T) {
+	for name, tt := range map[string]struct {
+		holder, runner string
+		err            error
+	}{
+		"Dead":         {"r.1", "r", nil},
+		"AnotherOne":   {"s.1", "r", ErrLeaseLost},
+		"LongerName":   {"rr.1", "r", ErrLeaseLost},
+		"HasNoName":    {"r", "r", ErrLeaseLost},
+		"WithoutAName": {".1", "", ErrLeaseLost},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j := sampleJob()
+			if err := j.Start(tt.holder, noon.Time, time.Hour); err != nil {
+				t.Fatal(err)
+			}
+			if err := j.Forsake(tt.runner, noon.Time); !errors.Is(err, tt.err) {
+				t.Errorf("got %v, want %v", err, tt.err)
+			}
+			if free := tt.err == nil; (j.Lease == nil) != free || (j.Crashes == 1) != free || j.Status != Processing {
+				t.Errorf("got lease %v, %d crashes, %s", j.Lease, j.Crashes, j.Status)
+			}
+		})
+	}
+	j := sampleJob()
+	if err := j.Forsake("r", noon.Time); !errors.Is(err, ErrLeaseLost) || j.Crashes != 0 {
+		t.Errorf("not begun: %v, %d crashes", err, j.Crashes)
+	}
+	for range MaxCrashes {
+		if err := errors.Join(j.Start("r.1", noon.Time, time.Hour), j.Forsake("r", noon.Time)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if j.Status != Failed || j.Forsake("r", noon.Time) != ErrTerminal {
+		t.Errorf("after %d crashes it is %s", j.Crashes, j.Status)
+	}
+}
+
 // TestHandBacksAreNoCrashes holds that only deaths count towards giving up.
 func TestHandBacksAreNoCrashes(t *testing.T) {
 	j := sampleJob()

@@ -18,6 +18,7 @@ import (
 	"github.com/lowrank/lowrank/gpurunner/worker"
 	"github.com/lowrank/lowrank/infra"
 	"github.com/lowrank/lowrank/infra/faulty"
+	"github.com/lowrank/lowrank/infra/local"
 )
 
 // save stores text as the job's checkpoint, whatever became of the program's
@@ -183,6 +184,62 @@ func TestCrashGoesOn(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What a runner held that is known to have died goes on with another at once, from
+// the checkpoint; the job that had not begun comes again too, and what another
+// runner holds stays with it.
+func TestForsaken(t *testing.T) {
+	bubble(t, func(f *fixture) {
+		var made, others atomic.Int32
+		other := f.job()
+		live := f.loop(counting(100, &others))
+		live.Name = "live"
+		defer f.run(live)()
+		f.until(func() bool { return f.load(other.ID).Lease != nil })
+
+		process, err := local.Open(f.Context(), f.dir, local.Options{Clock: clock{}, Name: "dead"})
+		f.must(err)
+		defer process.Close()
+		here := f.ports
+		f.ports = process.Ports()
+		f.name = "dead"
+		j := f.job()
+		_, kill := f.killable(counting(40, &made))
+		f.ports, f.name = here, ""
+		time.Sleep(25*time.Second + 500*time.Millisecond)
+		held, err := f.disk.Held(f.Context(), infra.PredictionQueue, "dead")
+		f.must(err)
+		if len(held) != 1 || !strings.HasPrefix(f.load(j.ID).Lease.Holder, "dead.") {
+			t.Fatalf("the runner holds %d messages, and the job's lease is %v", len(held), f.load(j.ID).Lease)
+		}
+		kill()
+		// A message more of the other's job, which the dead runner had received and not looked at.
+		f.must(f.store.Enqueue(f.Context(), other.ID, other.Program))
+		_, err = process.Ports().Queues.Queue(infra.PredictionQueue).Receive(f.Context(), 1, 0, time.Minute)
+		f.must(err)
+		defer f.run(f.loop(counting(40, &made)))()
+
+		held, err = f.disk.Held(f.Context(), infra.PredictionQueue, "dead")
+		f.must(err)
+		if len(held) != 2 {
+			t.Fatalf("the dead runner held %d messages", len(held))
+		}
+		f.must(f.store.Forsake(f.Context(), infra.PredictionQueue, "dead", held))
+		died := time.Now()
+		f.until(func() bool { return f.load(j.ID).Lease != nil })
+		if d := time.Since(died); d > 2*time.Second {
+			t.Errorf("the job went on after %v", d)
+		}
+		got := f.wait(j.ID)
+		if text := f.output(got); got.Crashes != 1 || text != counted(40) || made.Load() != 45 {
+			t.Errorf("%d crashes, %d steps made, output %q", got.Crashes, made.Load(), text)
+		}
+		got = f.wait(other.ID)
+		if text := f.output(got); got.Crashes != 0 || text != counted(100) || others.Load() != 100 {
+			t.Errorf("the other job: %d crashes, %d steps made", got.Crashes, others.Load())
+		}
+	})
 }
 
 // A runner that dies soon after it began: the message must not come back before

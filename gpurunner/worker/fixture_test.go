@@ -36,8 +36,11 @@ func (clock) After(d time.Duration) <-chan time.Time {
 // has, and a clock that leaps when everyone waits. Times in it are exact.
 type fixture struct {
 	*testing.T
-	ports infra.Ports
+	dir   string
+	disk  *local.Store
+	ports infra.Ports // disk's, unless a test puts others in their place
 	store *predictions.Store
+	name  string // of loops
 	// scratch is where loops put the jobs' folders.
 	scratch string
 	log     bytes.Buffer // what runners log; complete when they have stopped
@@ -48,7 +51,8 @@ type fixture struct {
 func bubble(t *testing.T, f func(*fixture)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s, err := local.Open(t.Context(), t.TempDir(), local.Options{Clock: clock{}})
+		dir := t.TempDir()
+		s, err := local.Open(t.Context(), dir, local.Options{Clock: clock{}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,7 +61,7 @@ func bubble(t *testing.T, f func(*fixture)) {
 				t.Error(err)
 			}
 		}()
-		fix := &fixture{T: t, ports: s.Ports(), store: predictions.New(s.Ports()), scratch: t.TempDir()}
+		fix := &fixture{T: t, dir: dir, disk: s, ports: s.Ports(), store: predictions.New(s.Ports()), scratch: t.TempDir()}
 		fix.logger = slog.New(slog.NewTextHandler(&fix.log, nil))
 		f(fix)
 	})
@@ -109,6 +113,18 @@ func (f *fixture) wait(id events.JobID) events.Job {
 	return events.Job{}
 }
 
+// until waits for what happens within an hour.
+func (f *fixture) until(done func() bool) {
+	f.Helper()
+	for range 36000 {
+		if done() {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	f.Fatal("it has not happened in an hour")
+}
+
 // text is the job's log.
 func (f *fixture) text(j events.Job) string {
 	f.Helper()
@@ -120,7 +136,7 @@ func (f *fixture) text(j events.Job) string {
 // loop is a loop on the queue of the jobs that f.job makes.
 func (f *fixture) loop(p worker.Program) *worker.Loop {
 	return &worker.Loop{
-		Ports: f.ports, Queue: infra.PredictionQueue, Scratch: f.scratch, Log: f.logger,
+		Ports: f.ports, Queue: infra.PredictionQueue, Scratch: f.scratch, Log: f.logger, Name: f.name,
 		Programs: map[events.Program]worker.Program{events.ProgramLora: p, events.ProgramTraining: p},
 	}
 }

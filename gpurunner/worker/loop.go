@@ -37,6 +37,7 @@ type Loop struct {
 	Fetcher  Fetcher
 	Scratch  string // folder for the jobs' folders
 	Log      *slog.Logger
+	Name     string // of this process, for predictions.Store.Forsake; may be empty
 
 	// Together reports whether two jobs may run at the same time; nil: none may. It is
 	// asked again while a job runs, which may have told it more. Most is how many at

@@ -42,7 +42,9 @@ type ending struct {
 }
 
 func newShift(l *Loop) *shift {
-	return &shift{Loop: l, queue: l.Ports.Queues.Queue(l.Queue), store: predictions.New(l.Ports),
+	store := predictions.New(l.Ports)
+	store.Runner = l.Name
+	return &shift{Loop: l, queue: l.Ports.Queues.Queue(l.Queue), store: store,
 		ended: make(chan ending), arrived: make(chan []infra.Message)}
 }
 

@@ -102,7 +102,7 @@ func (q *queue) lease(ctx context.Context, max int, visibility time.Duration) (m
 		}
 		var seqs []int64
 		messages, err = collect(rows, func(rows *sql.Rows) (infra.Message, error) {
-			m := infra.Message{Receipt: randomID(16)}
+			m := infra.Message{Receipt: q.s.receipt()}
 			var seq, sent int64
 			err := rows.Scan(&seq, &m.ID, &m.Body, &m.Receives, &sent)
 			m.SentAt = time.UnixMilli(sent).UTC()
@@ -122,6 +122,38 @@ func (q *queue) lease(ctx context.Context, max int, visibility time.Duration) (m
 		return nil
 	})
 	return messages, err
+}
+
+// receipt is a fresh one, which begins with the name of this process.
+func (s *Store) receipt() string {
+	if s.options.Name == "" {
+		return randomID(16)
+	}
+	return s.options.Name + "." + randomID(16)
+}
+
+// Held returns the messages of a queue that the process of that Options.Name
+// received and has not acknowledged, unless others received them since. When it
+// has died, Extend by 0 gives them back before their leases are over.
+func (s *Store) Held(ctx context.Context, queue, name string) ([]infra.Message, error) {
+	const op = "queue.Held"
+	if name == "" {
+		return nil, invalid(op, queue, "a process without a name")
+	}
+	// The character after the full stop is the slash.
+	rows, err := s.read.QueryContext(ctx, `SELECT id, body, receipt, receives, sent_ms FROM messages
+		WHERE receipt > ?1 || '.' AND receipt < ?1 || '/' AND queue = ?2 AND dead = 0 ORDER BY seq`, name, queue)
+	if err != nil {
+		return nil, failed(op, queue, err)
+	}
+	held, err := collect(rows, func(rows *sql.Rows) (infra.Message, error) {
+		var m infra.Message
+		var sent int64
+		err := rows.Scan(&m.ID, &m.Body, &m.Receipt, &m.Receives, &sent)
+		m.SentAt = time.UnixMilli(sent).UTC()
+		return m, err
+	})
+	return held, failed(op, queue, err)
 }
 
 // bury makes dead letters of the messages whose last lease ran out.

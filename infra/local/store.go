@@ -22,6 +22,7 @@ type Options struct {
 	PublicURL string       // base of presigned URLs where the context says none (infra.WithPublicURL)
 	EventsTo  string       // URL that Publish posts to; "" is nobody
 	Client    *http.Client // posts events; nil is one with a 10 s limit
+	Name      string       // of this process, for Held; no two ever have the same; "" is none
 }
 
 // Store is one open data folder; Ports gives its ports. Safe for concurrent use, also by several

@@ -303,3 +303,60 @@ func FuzzCursor(f *testing.F) {
 		}
 	})
 }
+
+// What one process received is known from what others did, and can be given back when that process has died.
+func TestHeld(t *testing.T) {
+	dir, ctx := t.TempDir(), t.Context()
+	queue := func(name string) infra.Queue {
+		return open(t, dir, Options{Name: name}).Ports().Queues.Queue(infra.PredictionQueue)
+	}
+	dead, other, nameless := queue("a"), queue("aa"), queue("")
+	take := func(q infra.Queue) string {
+		t.Helper()
+		m, err := q.Receive(ctx, 1, 0, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(m) == 0 {
+			return ""
+		}
+		if m[0].Receives > 1 {
+			return string(m[0].Body) + " again"
+		}
+		return string(m[0].Body)
+	}
+	for _, body := range []string{"1", "2", "3", "4", "5"} {
+		if err := other.Send(ctx, []byte(body), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, q := range []infra.Queue{dead, other, nameless, dead} {
+		if got := take(q); got != strconv.Itoa(i+1) {
+			t.Fatalf("message %d is %q", i+1, got)
+		}
+	}
+	serve := open(t, dir, Options{})
+	held, err := serve.Held(ctx, infra.PredictionQueue, "a")
+	if err != nil || len(held) != 2 || string(held[0].Body) != "1" || string(held[1].Body) != "4" {
+		t.Fatalf("got %v, %v, want the messages 1 and 4", held, err)
+	}
+	if held, err := serve.Held(ctx, infra.TrainingQueue, "a"); err != nil || len(held) != 0 {
+		t.Errorf("of the other queue: %v, %v", held, err)
+	}
+	if _, err := serve.Held(ctx, infra.PredictionQueue, ""); infra.KindOf(err) != infra.ErrInvalid {
+		t.Errorf("without a name: %v", err)
+	}
+	for _, m := range held {
+		if err := serve.Ports().Queues.Queue(infra.PredictionQueue).Extend(ctx, m.Receipt, 0); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, want := range []string{"1 again", "4 again", "5", ""} {
+		if got := take(other); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	if held, err := serve.Held(ctx, infra.PredictionQueue, "a"); err != nil || len(held) != 0 {
+		t.Errorf("once others have them: %v, %v", held, err)
+	}
+}

@@ -16,7 +16,7 @@
 //   - leaves it on ErrGivenUp (the job took down too many runners), so that it becomes a dead letter,
 //     and on any other error, so that it comes again;
 //   - keeps it leased while it works, and acknowledges it after Succeed, Fail or HandBack;
-//   - leaves it when it crashes: it comes back, and after infra.MaxReceives deaths it is a dead letter.
+//   - leaves it when it crashes: it comes back (at once, where somebody saw it: Forsake), and after infra.MaxReceives deaths it is a dead letter.
 //
 // A dead letter is no verdict: the job's own count of leases that ran out is. The sweep sends another
 // message for a job whose message died otherwise.

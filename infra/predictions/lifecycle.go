@@ -100,6 +100,33 @@ func (s *Store) Arrived(ctx context.Context, o events.ObjectCreated, refusal str
 	return nil
 }
 
+// Forsake says that a runner is dead, and that these messages of a queue were leased to it. Its jobs are free at once,
+// as if their leases had run out, and the messages come again; without it both happen by themselves, later. Only who
+// knows that the runner's process has ended may call it.
+func (s *Store) Forsake(ctx context.Context, queue, runner string, held []infra.Message) error {
+	var errs []error
+	for _, m := range held {
+		// The job first: a message that found it leased would be acknowledged.
+		if run, err := events.ParseRunJob(m.Body); err == nil {
+			_, err := s.Change(ctx, run.ID, func(j *events.Job) error {
+				if j.Forsake(runner, s.clock.Now()) != nil {
+					return errNoChange // it had ended, or the message came a second time and another runner has the job
+				}
+				return nil
+			})
+			if err != nil && !errors.Is(err, infra.ErrNotFound) {
+				errs = append(errs, err)
+				continue
+			}
+		}
+		err := retry.Do(ctx, s.clock, func() error { return s.queues.Queue(queue).Extend(ctx, m.Receipt, 0) })
+		if err != nil && !errors.Is(err, infra.ErrGone) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Cancel ends the job at its owner's wish. One that has ended stays as it is, and that is no error.
 func (s *Store) Cancel(ctx context.Context, id events.JobID) (events.Job, error) {
 	return s.Change(ctx, id, func(j *events.Job) error {

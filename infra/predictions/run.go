@@ -43,6 +43,9 @@ var ErrGivenUp = errors.New("the job was given up after it stopped its runners")
 // has sent a message for the time when that lease is over: the holder may be dead.
 func (s *Store) Start(ctx context.Context, id events.JobID, lease time.Duration) (*Run, error) {
 	holder := events.NewID()
+	if s.Runner != "" {
+		holder = s.Runner + "." + holder
+	}
 	j, r, err := s.change(ctx, id, infra.Record{}, func(j *events.Job) error {
 		ended := j.Status.Terminal()
 		err := j.Start(holder, s.clock.Now(), lease)

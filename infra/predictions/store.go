@@ -29,6 +29,10 @@ const (
 
 // Store keeps jobs over the ports.
 type Store struct {
+	// Runner, which may be empty, names the process that Start gives jobs to, so that whoever sees it die can say so
+	// to Forsake. No two processes ever have the same.
+	Runner string
+
 	jobs   infra.Jobs
 	index  infra.JobIndex
 	logs   infra.Logs

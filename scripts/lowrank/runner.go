@@ -19,7 +19,7 @@ import (
 // folder. It stops when its standard input ends, so that it never outlives the
 // service, and hands its job back then.
 func runnerCommand() *cobra.Command {
-	var data, queue string
+	var data, queue, name string
 	var bases []string
 	var loopback bool
 	var r pick.Request
@@ -46,20 +46,21 @@ func runnerCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return runJobs(ctx, dir, queue, served, r, loopback)
+			return runJobs(ctx, dir, queue, name, served, r, loopback)
 		},
 	}
 	cmd.Flags().StringVar(&data, "data", "", dataHelp)
 	cmd.Flags().StringVar(&queue, "queue", "", "the queue")
+	cmd.Flags().StringVar(&name, "name", "", "of this process, which no other ever has")
 	cmd.Flags().StringArrayVar(&bases, "base", nil, "NAME=PATH of a base model")
 	cmd.Flags().BoolVar(&loopback, "allow-loopback", false, "let user URLs reach this machine")
 	deviceFlags(cmd.Flags(), &r)
 	return cmd
 }
 
-func runJobs(ctx context.Context, dir, queue string, bases servedBases, r pick.Request, loopback bool) error {
+func runJobs(ctx context.Context, dir, queue, name string, bases servedBases, r pick.Request, loopback bool) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("runner", queue)
-	store, err := openData(context.WithoutCancel(ctx), dir, local.Options{})
+	store, err := openData(context.WithoutCancel(ctx), dir, local.Options{Name: name})
 	if err != nil {
 		return err
 	}
@@ -80,6 +81,6 @@ func runJobs(ctx context.Context, dir, queue string, bases servedBases, r pick.R
 		return err
 	}
 	loop := &worker.Loop{Ports: store.Ports(), Queue: queue, Programs: engine.Programs(), Most: engine.Most(), Together: engine.Together,
-		Fetcher: fetcher, Scratch: scratch, Log: log}
+		Fetcher: fetcher, Scratch: scratch, Log: log, Name: name}
 	return loop.Run(ctx)
 }

@@ -6,15 +6,21 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/lowrank/lowrank/events"
+	"github.com/lowrank/lowrank/infra/local"
+	"github.com/lowrank/lowrank/infra/predictions"
 )
 
 // runners are the child processes that do the jobs. One that dies is started
-// again; its job comes back to the queue when its lease is over.
+// again; its jobs go on at once, with any runner, and it counts as a crash of theirs.
 type runners struct {
-	log  *slog.Logger
-	done sync.WaitGroup
+	store *local.Store
+	log   *slog.Logger
+	done  sync.WaitGroup
 
 	mu       sync.Mutex
 	stopping bool
@@ -23,12 +29,12 @@ type runners struct {
 }
 
 // startRunners starts f.runners processes for each queue.
-func startRunners(dir string, f *serveFlags, queues []string, log *slog.Logger) (*runners, error) {
+func startRunners(store *local.Store, dir string, f *serveFlags, queues []string, log *slog.Logger) (*runners, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	r := &runners{log: log, inputs: map[int]io.WriteCloser{}, procs: map[int]*os.Process{}}
+	r := &runners{store: store, log: log, inputs: map[int]io.WriteCloser{}, procs: map[int]*os.Process{}}
 	for _, queue := range queues {
 		args := []string{"runner", "--data", dir, "--queue", queue}
 		for _, b := range f.bases {
@@ -50,7 +56,7 @@ func (r *runners) keep(self string, args []string, queue string) {
 	pause := 100 * time.Millisecond
 	for {
 		begun := time.Now()
-		err := r.once(self, args)
+		err := r.once(self, args, queue)
 		r.mu.Lock()
 		stopping := r.stopping
 		r.mu.Unlock()
@@ -67,8 +73,9 @@ func (r *runners) keep(self string, args []string, queue string) {
 }
 
 // once runs a runner to its end.
-func (r *runners) once(self string, args []string) error {
-	cmd := exec.Command(self, args...)
+func (r *runners) once(self string, args []string, queue string) error {
+	name := events.NewID() // a name for each process: nothing that the next one holds is taken for this one's
+	cmd := exec.Command(self, slices.Concat(args, []string{"--name", name})...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	detach(cmd)
 	in, err := cmd.StdinPipe()
@@ -92,7 +99,27 @@ func (r *runners) once(self string, args []string) error {
 	delete(r.inputs, pid)
 	delete(r.procs, pid)
 	r.mu.Unlock()
+	if cmd.ProcessState != nil { // it is known to have ended
+		r.forsake(queue, name)
+	}
 	return err
+}
+
+// forsakePatience is how long the store may take to free a dead runner's jobs.
+const forsakePatience = 10 * time.Second
+
+// forsake frees what a runner held that has ended: nothing, if it could hand it
+// back. If the store fails, the jobs come back when their leases are over.
+func (r *runners) forsake(queue, name string) {
+	ctx, cancel := context.WithTimeout(context.Background(), forsakePatience)
+	defer cancel()
+	held, err := r.store.Held(ctx, queue, name)
+	if err == nil {
+		err = predictions.New(r.store.Ports()).Forsake(ctx, queue, name, held)
+	}
+	if err != nil {
+		r.log.Warn("a dead runner's jobs come back when their leases are over", "queue", queue, "err", err)
+	}
 }
 
 // stop asks all runners to hand back their jobs and waits for them; those that

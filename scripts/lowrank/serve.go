@@ -158,7 +158,7 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 	} {
 		background.Go(run)
 	}
-	runners, err := startRunners(dir, f, []string{infra.PredictionQueue, infra.TrainingQueue}, log)
+	runners, err := startRunners(store, dir, f, []string{infra.PredictionQueue, infra.TrainingQueue}, log)
 	if err != nil {
 		return err
 	}

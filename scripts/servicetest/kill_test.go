@@ -103,6 +103,11 @@ func TestKill(t *testing.T) {
 		s.atStep(id, 60, inversion)
 		first := s.runner(infra.TrainingQueue)
 		kill9(t, first)
+		killed := time.Now()
+		s.until(id, "gone on with", func(p events.Prediction) bool { return strings.Contains(p.Logs, "going on from a checkpoint") })
+		if d := time.Since(killed); d > soon {
+			t.Errorf("the training went on after %v", d)
+		}
 		p := s.succeeded(s.draw(map[string]any{"prompt": "a cat", "seed": 1}).ID)
 		if now := s.get(id); now.Status != events.Processing {
 			t.Errorf("when %s was drawn the training was %s", p.ID, now.Status)
@@ -128,6 +133,37 @@ func TestKill(t *testing.T) {
 		check(t, s, id)
 		s.stop()
 	})
+}
+
+// soon is within what a job goes on whose runner was killed: shorter than the job's
+// lease, and long for a process that starts on a machine with other work.
+const soon = 20 * time.Second
+
+// A drawing whose runner is killed is drawn by the next one, which serve starts,
+// without waiting for leases, and so is one that the runner had not begun.
+func TestKillDrawing(t *testing.T) {
+	needService(t)
+	t.Parallel()
+	s := serve(t, t.TempDir(), "")
+	id := s.draw(map[string]any{"prompt": "a cat", "seed": 1, "num_inference_steps": 200, "num_outputs": 4}).ID
+	s.until(id, "begun", func(p events.Prediction) bool { return strings.Contains(p.Logs, "Using seed: 1") })
+	next := s.draw(map[string]any{"prompt": "a dog", "seed": 2, "width": 128, "num_inference_steps": 1}).ID // not together with it
+	time.Sleep(time.Second)                                                                                 // for its message to be with the runner
+	kill9(t, s.runner(infra.PredictionQueue))
+	killed := time.Now()
+	s.until(id, "begun again", func(p events.Prediction) bool { return strings.Count(p.Logs, "Using seed: 1") == 2 })
+	d := time.Since(killed)
+	t.Logf("begun again after %v", d)
+	if d > soon {
+		t.Errorf("the drawing was begun again after %v", d)
+	}
+	s.succeeded(id)
+	drawn := time.Now()
+	s.succeeded(next)
+	if d := time.Since(drawn); d > soon {
+		t.Errorf("the drawing that waited came %v after the first", d)
+	}
+	s.stop()
 }
 
 // A job that kills its runner each time is given up after the third, with a
