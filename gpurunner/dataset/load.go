@@ -35,6 +35,9 @@ func Load(ctx context.Context, name string, o Options) (*Set, error) {
 		return nil, fmt.Errorf("training pictures: %w", err)
 	}
 	if !info.IsDir() {
+		if !info.Mode().IsRegular() { // to open a named pipe would wait for somebody to write to it
+			return nil, fmt.Errorf("training pictures: %s is neither a zip nor a folder, but a pipe or a device", name)
+		}
 		f, err := os.Open(name)
 		if err != nil {
 			return nil, fmt.Errorf("training pictures: %w", err)

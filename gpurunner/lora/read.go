@@ -98,16 +98,30 @@ var folderFiles = []string{"adapter_model.safetensors", "pytorch_lora_weights.sa
 	"adapter_model.bin", "pytorch_lora_weights.bin", "learned_embeds.bin"}
 
 // inFolder is the adapter's file where path is the folder around it, else path.
+// What is neither is refused here: to open a named pipe would wait for somebody
+// to write to it.
 func inFolder(path string) (string, error) {
-	if info, err := os.Stat(path); err != nil || !info.IsDir() {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
 		return path, nil // opening it says what is wrong
+	case !info.IsDir():
+		return path, regular(path, info)
 	}
 	for _, name := range folderFiles {
-		if _, err := os.Stat(filepath.Join(path, name)); err == nil {
-			return filepath.Join(path, name), nil
+		name = filepath.Join(path, name)
+		if info, err := os.Stat(name); err == nil {
+			return name, regular(name, info)
 		}
 	}
 	return "", &FileError{File: path, Reason: fmt.Sprintf("is a folder, and none that diffusers or PEFT saved: it has no %s; give the file itself", strings.Join(folderFiles[:3], ", no "))}
+}
+
+func regular(path string, info os.FileInfo) error {
+	if info.Mode().IsRegular() {
+		return nil
+	}
+	return &FileError{File: path, Reason: "is not a regular file; give the file itself, not a pipe or a device"}
 }
 
 // peftConfig reads adapter_config.json beside PEFT's adapter_model file:
@@ -117,9 +131,16 @@ func peftConfig(path string) (map[string]any, error) {
 		return nil, nil
 	}
 	file := filepath.Join(filepath.Dir(path), "adapter_config.json")
-	data, err := os.ReadFile(file)
+	info, err := os.Stat(file)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
+	}
+	if err == nil {
+		err = regular(file, info)
+	}
+	var data []byte
+	if err == nil {
+		data, err = os.ReadFile(file)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read PEFT's configuration: %w", err)

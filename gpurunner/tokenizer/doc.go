@@ -1,5 +1,6 @@
 // Package tokenizer turns prompts into CLIP's token ids: byte-pair encoding over lower-cased text, with the
-// vocabulary of a diffusers tokenizer folder ([Load]: vocab.json and merges.txt, or a tokenizer.json) or the one of OpenAI's CLIP that is embedded here ([CLIP]).
+// vocabulary of a diffusers tokenizer folder ([Load]: vocab.json and merges.txt, or a tokenizer.json) or the one of
+// OpenAI's CLIP that is embedded here ([CLIP]).
 //
 // Text is cut into words by CLIP's pattern, each word into bytes, and neighbouring pieces are merged in the order
 // that merges.txt gives (Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units"; Radford
