@@ -63,31 +63,9 @@ func (p *plan) number(s *source, b *Base, part Part, pairs map[int]*layer) ([]*l
 		}
 		layers[i] = l
 	}
-	type candidate struct {
-		list []*Module
-		text string
-	}
-	var candidates []candidate
-	if part == UNet {
-		for _, e := range []era{legacy, today} {
-			for _, c := range []struct {
-				classes []string
-				text    string
-			}{
-				{[]string{"CrossAttention", "GEGLU"}, "attention and GEGLU"},
-				{[]string{"CrossAttention"}, "attention only, before 2022-12-21"},
-				{[]string{"CrossAttention", "GEGLU", "ResnetBlock2D"}, "extended: attention, GEGLU and residual blocks"},
-				{[]string{"CrossAttention", "ResnetBlock2D"}, "attention and residual blocks"},
-			} {
-				candidates = append(candidates, candidate{b.ordered(UNet, e, c.classes), c.text + "; " + e.String()})
-			}
-		}
-	} else {
-		candidates = []candidate{{b.ordered(part, legacy, nil), ""}}
-	}
 	var first error
 	var counts []int
-	for _, c := range candidates {
+	for _, c := range b.numberings(part) {
 		if len(c.list) != len(layers) {
 			if n := len(counts); len(c.list) > 0 && (n == 0 || counts[n-1] != len(c.list)) && len(counts) < 4 {
 				counts = append(counts, len(c.list))
@@ -112,6 +90,34 @@ func (p *plan) number(s *source, b *Base, part Part, pairs map[int]*layer) ([]*l
 		first = s.mismatch("it has %d numbered layers of %s, %s has %s", len(layers), part, b.describe(), countsText(counts))
 	}
 	return nil, first
+}
+
+// numbering is a list of layers that numbers may count, and what it is called.
+type numbering struct {
+	list []*Module
+	text string
+}
+
+// numberings are the lists that versions of cloneofsimo/lora counted a part by,
+// the likeliest first.
+func (b *Base) numberings(part Part) (all []numbering) {
+	if part != UNet {
+		return []numbering{{b.ordered(part, legacy, nil), ""}}
+	}
+	for _, e := range []era{legacy, today} {
+		for _, c := range []struct {
+			classes []string
+			text    string
+		}{
+			{[]string{"CrossAttention", "GEGLU"}, "attention and GEGLU"},
+			{[]string{"CrossAttention"}, "attention only, before 2022-12-21"},
+			{[]string{"CrossAttention", "GEGLU", "ResnetBlock2D"}, "extended: attention, GEGLU and residual blocks"},
+			{[]string{"CrossAttention", "ResnetBlock2D"}, "attention and residual blocks"},
+		} {
+			all = append(all, numbering{b.ordered(UNet, e, c.classes), c.text + "; " + e.String()})
+		}
+	}
+	return all
 }
 
 func countsText(counts []int) string {

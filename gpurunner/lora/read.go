@@ -223,31 +223,34 @@ func read(s *source, b *Base) (*Set, error) {
 }
 
 // readAny takes the base on which a file uses most keys; the first of equals. If
-// it fits none, the error is that of the base of the caller's, or else of the
-// one that is nearest.
+// it fits none, the error is that of the base that is nearest to it.
 func readAny(s *source, bases []*Base) (*Set, error) {
 	var best *plan
 	var on *Base
-	var first error
 	var tried []string
-	for _, b := range append(append([]*Base(nil), bases...), Known()...) {
+	var errs []error
+	all := append(append([]*Base(nil), bases...), Known()...)
+	for _, b := range all {
 		p, err := makePlan(s, b)
-		tried = append(tried, b.Name)
-		switch {
-		case err == nil && (best == nil || p.used() > best.used()):
+		tried, errs = append(tried, b.Name), append(errs, err)
+		if err == nil && (best == nil || p.used() > best.used()) {
 			best, on = p, b
-		case err != nil && (first == nil || !isMismatch(first) && isMismatch(err)):
-			first = err
 		}
 	}
-	if best == nil {
-		var wrong *MismatchError
-		if errors.As(first, &wrong) {
-			return nil, s.fail("fits none of the base models %s: %s", strings.Join(tried, ", "), wrong.Reason)
-		}
-		return nil, first
+	if best != nil {
+		return best.load(s, on)
 	}
-	return best.load(s, on)
+	nearest := 0
+	for i, most := 0, -1; i < len(all); i++ {
+		if n := s.nearness(all[i]); n > most {
+			nearest, most = i, n
+		}
+	}
+	var wrong *MismatchError
+	if errors.As(errs[nearest], &wrong) {
+		return nil, s.fail("fits none of the base models %s: %s", strings.Join(tried, ", "), wrong.Reason)
+	}
+	return nil, errs[nearest]
 }
 
 func isMismatch(err error) bool {
