@@ -1,6 +1,7 @@
 package lora
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -16,7 +17,7 @@ import (
 // Report says what is in an adapter file.
 type Report struct {
 	File    string
-	Format  Format
+	Format  Format // empty where it is none
 	Era     string
 	Base    string // the base that it fits, guessed by its shapes; empty for none
 	DType   string
@@ -60,6 +61,9 @@ func Inspect(path string, bases ...*Base) (*Report, error) {
 	set, err := openFile(path, func(s *source) (*Set, error) {
 		report.Keys, report.Meta = len(s.keys), s.meta
 		report.Format, report.Era = detect(s.keys)
+		if kind, _ := s.foreign(); kind != "" || s.unknown() {
+			report.Format, report.Era = "", kind
+		}
 		return readAny(s, bases)
 	})
 	var format *safetensors.FormatError
@@ -188,7 +192,11 @@ func (r *Report) Write(w io.Writer) error {
 		fmt.Fprintf(t, "%s\t%s\n", name, printable(fmt.Sprintf(format, args...)))
 	}
 	line("file", "%s", r.File)
-	line("format", "%s", strings.TrimSuffix(fmt.Sprintf("%s (%s)", r.Format, r.Era), " ()"))
+	if r.Format == "" {
+		line("format", "none: %s", cmp.Or(r.Era, "no key is of a concept"))
+	} else {
+		line("format", "%s", strings.TrimSuffix(fmt.Sprintf("%s (%s)", r.Format, r.Era), " ()"))
+	}
 	if r.Problem != "" {
 		line("keys", "%d", r.Keys)
 		line("problem", "%s", r.Problem)

@@ -35,6 +35,12 @@ func TestInspect(t *testing.T) {
 	for name, entries := range map[string][]safetensors.Entry{
 		"unused.safetensors":  {tensor32(q+".lora_down.weight", 2, 320), tensor32(q+".lora_up.weight", 320, 2), tensor32("steer\x1b[31m", 1)},
 		"dora.safetensors":    {tensor32(q+".lora_down.weight", 2, 320), tensor32(q+".lora_up.weight", 320, 2), tensor32(q+".dora_scale", 320, 1)},
+		"unet.safetensors":    {tensor32("conv_in.weight", 1), tensor32("down_blocks.0.resnets.0.conv1.weight", 1)},
+		"vae.safetensors":     {tensor32("encoder.down_blocks.0.resnets.0.conv1.weight", 1), tensor32("decoder.conv_in.weight", 1)},
+		"text.safetensors":    {tensor32("text_model.embeddings.token_embedding.weight", 2, 3)},
+		"whole.safetensors":   {tensor32("model.diffusion_model.input_blocks.0.0.weight", 1), tensor32("cond_stage_model.x", 1)},
+		"control.safetensors": {tensor32("controlnet_cond_embedding.conv_in.weight", 1), tensor32("conv_in.weight", 1), tensor32("down_blocks.0.x", 1)},
+		"other.safetensors":   {tensor32("layer.weight", 2, 2), tensor32("layer.bias", 2)},
 		"nowhere.safetensors": {tensor32("unet:0:up", 7, 1), tensor32("unet:0:down", 1, 7)},
 	} {
 		if err := safetensors.WriteFile(name, entries, map[string]string{"ss_output_name": "mine"}); err != nil {

@@ -206,6 +206,9 @@ func (p *plan) fill(s *source, b *Base) error {
 }
 
 func read(s *source, b *Base) (*Set, error) {
+	if err := s.checkForeign(); err != nil {
+		return nil, err
+	}
 	p, err := makePlan(s, b)
 	if err != nil {
 		var wrong *MismatchError
@@ -225,6 +228,9 @@ func read(s *source, b *Base) (*Set, error) {
 // readAny takes the base on which a file uses most keys; the first of equals. If
 // it fits none, the error is that of the base that is nearest to it.
 func readAny(s *source, bases []*Base) (*Set, error) {
+	if err := s.checkForeign(); err != nil {
+		return nil, err
+	}
 	var best *plan
 	var on *Base
 	var tried []string

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"github.com/lowrank/lowrank/gpurunner/base/embedded"
@@ -13,7 +15,8 @@ func inspectCommand() *cobra.Command {
 		Use:   "inspect FILE",
 		Short: "Say what is in a concept's file",
 		Long: `Say what is in a concept's file (.safetensors, or PyTorch's .pt and .bin): layout, base model, layers, ranks, scales, words, metadata, and the keys that
-nothing can use. No base model is needed; --base names one beside SD 1, SD 2 and SDXL that the file may belong to.`,
+nothing can use. No base model is needed; --base names one beside SD 1, SD 2 and SDXL that the file may belong to. It ends
+with an error where the file cannot be used.`,
 		Example: `  lowrank inspect neon.safetensors`,
 		Args:    takes("a concept's file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -25,7 +28,13 @@ nothing can use. No base model is needed; --base names one beside SD 1, SD 2 and
 			if err != nil {
 				return err
 			}
-			return report.Write(cmd.OutOrStdout())
+			if err := report.Write(cmd.OutOrStdout()); err != nil {
+				return err
+			}
+			if report.Problem != "" {
+				return fmt.Errorf("%s cannot be used: see the problem above", args[0])
+			}
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&ref, "base", embedded.Name, "a base model that FILE may belong to: a name, a folder or a file")
