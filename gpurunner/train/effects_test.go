@@ -3,6 +3,7 @@ package train
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -79,6 +80,45 @@ func TestRates(t *testing.T) {
 	near("scale_lr of the UNet", tune, 0, 12e-3)
 	near("scale_lr of the text encoder", tune, 1, 18e-3)
 	near("continue_inversion_lr", tune, 2, 5e-4)
+}
+
+// TestWarmupOfConstant: the schedule constant has no warm-up, as in the original,
+// and the log says what has.
+func TestWarmupOfConstant(t *testing.T) {
+	x := newTiny(t, "sd15-tiny")
+	for _, tt := range []struct {
+		schedule, scheduleLoRA string
+		want                   []string
+	}{
+		{"constant", "constant", []string{"lr_warmup_steps is 2 and has no effect with lr_scheduler constant: choose constant_with_warmup",
+			"lr_warmup_steps_lora is 3 and has no effect with lr_scheduler_lora constant: choose constant_with_warmup"}},
+		{"linear", "constant_with_warmup", nil},
+	} {
+		t.Run(tt.schedule+"_"+tt.scheduleLoRA, func(t *testing.T) {
+			o := x.options()
+			o.LRScheduler, o.LRSchedulerLoRA, o.LRWarmupSteps, o.LRWarmupStepsLoRA = tt.schedule, tt.scheduleLoRA, 2, 3
+			var notes []string
+			job := x.job(o)
+			job.Log = func(format string, args ...any) {
+				if note := fmt.Sprintf(format, args...); strings.Contains(note, "warmup") {
+					notes = append(notes, note)
+				}
+			}
+			first := map[Phase]float64{}
+			job.Progress = func(p Progress) {
+				if p.Step == 1 {
+					first[p.Phase] = p.Rates[0]
+				}
+			}
+			x.run(job)
+			if !slices.Equal(notes, tt.want) {
+				t.Errorf("got %q, want %q", notes, tt.want)
+			}
+			if full := o.LearningRateUNet * float64(o.GradientAccumulationSteps); (first[Tuning] == full) != (tt.scheduleLoRA == "constant") {
+				t.Errorf("the first rate of the tuning is %v, the full one %v", first[Tuning], full)
+			}
+		})
+	}
 }
 
 // TestLearningRateMoves: Adam's first step moves every value by the rate.

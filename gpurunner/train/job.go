@@ -163,6 +163,9 @@ func start(ctx context.Context, job Job) (_ *run, err error) {
 	if job.Log == nil {
 		job.Log = func(string, ...any) {}
 	}
+	for _, note := range o.warmupNotes() {
+		job.Log("%s", note)
+	}
 	r := &run{Job: job, src: source{o.Seed}, began: time.Now()}
 	defer func() {
 		if err != nil {

@@ -190,9 +190,10 @@ type DivergedError struct {
 }
 
 func (e *DivergedError) Error() string {
-	option := "learning_rate_ti"
+	rate, suffix := "learning_rate_ti", ""
 	if e.Phase == Tuning {
-		option = "learning_rate_unet and learning_rate_text"
+		rate, suffix = "learning_rate_unet and learning_rate_text", "_lora"
 	}
-	return fmt.Sprintf("the loss became %v at step %d of the %s, so training stopped: try a smaller %s (a tenth), and a warm-up", e.Loss, e.Step+1, e.Phase, option)
+	return fmt.Sprintf("the loss became %v at step %d of the %s, so training stopped: try a smaller %s (a tenth), and a warm-up (lr_scheduler%s %s with lr_warmup_steps%s)",
+		e.Loss, e.Step+1, e.Phase, rate, suffix, ScheduleConstantWithWarmup, suffix)
 }

@@ -230,7 +230,10 @@ func TestDiverged(t *testing.T) {
 	for _, tt := range []struct {
 		phase Phase
 		want  string
-	}{{Inversion, "learning_rate_ti"}, {Tuning, "learning_rate_unet"}} {
+	}{
+		{Inversion, "learning_rate_ti (a tenth), and a warm-up (lr_scheduler constant_with_warmup with lr_warmup_steps)"},
+		{Tuning, "learning_rate_unet and learning_rate_text (a tenth), and a warm-up (lr_scheduler_lora constant_with_warmup with lr_warmup_steps_lora)"},
+	} {
 		t.Run(tt.phase.String(), func(t *testing.T) {
 			x := newTiny(t, "sd15-tiny")
 			o := x.options()

@@ -88,6 +88,21 @@ func (o Options) Validate() error {
 	return errors.Join(errs...)
 }
 
+// warmupNotes say which warm-up is asked for and has no effect. It is no error:
+// the original takes such inputs, and does without it.
+func (o Options) warmupNotes() (notes []string) {
+	for _, s := range []struct {
+		suffix, schedule string
+		steps            int
+	}{{"", o.LRScheduler, o.LRWarmupSteps}, {"_lora", o.LRSchedulerLoRA, o.LRWarmupStepsLoRA}} {
+		if s.schedule == ScheduleConstant && s.steps > 0 {
+			notes = append(notes, fmt.Sprintf("lr_warmup_steps%s is %d and has no effect with lr_scheduler%s %s: choose %s",
+				s.suffix, s.steps, s.suffix, ScheduleConstant, ScheduleConstantWithWarmup))
+		}
+	}
+	return notes
+}
+
 // tokens splits the placeholder tokens and what they begin as.
 func (o Options) tokens() (names, begin []string, err error) {
 	if o.PlaceholderTokens == "" {
