@@ -200,6 +200,7 @@ func TestWriteErrors(t *testing.T) {
 		{"ErrInf", func(s *lora.Set) { s.Tokens[0].Rows[0][0][0] = float32(math.Inf(1)) }, lora.Diffusers, "+Inf"},
 		{"ErrFloat16", func(s *lora.Set) { s.Adapters[0].Up[0], s.Adapters[0].Scale = 65000, 2 }, lora.Cloneofsimo, "beyond what float16 can hold"},
 		{"ErrNoNumber", func(s *lora.Set) { s.Adapters = randomSet(base, 1, everything(base)).Adapters }, lora.Cloneofsimo, "has no place for"},
+		{"ErrReserved", func(s *lora.Set) { s.Tokens[0].Name = "unet" }, lora.Cloneofsimo, "use for something else"},
 		{"ErrDot", func(s *lora.Set) { s.Tokens[0].Name = "a.b" }, lora.Kohya, "dot"},
 		{"ErrSecondEncoder", func(s *lora.Set) { s.Tokens[0].Rows = append(s.Tokens[0].Rows, s.Tokens[0].Rows[0]) }, lora.Kohya, "2 text encoders"},
 	} {
@@ -215,5 +216,43 @@ func TestWriteErrors(t *testing.T) {
 				t.Error("a file is there")
 			}
 		})
+	}
+}
+
+// What CheckNames lets through is read again as it was, in every layout; what it
+// refuses is not written.
+func TestCheckNames(t *testing.T) {
+	base := smallBase(t, "sd15-tiny")
+	ok := map[string][]lora.Format{ // the layouts that have a place for it
+		"<s1>": lora.Formats, "cat": lora.Formats, "a:b": lora.Formats, "unet:0": lora.Formats, "lora_unet_x": lora.Formats, "ss_v2": lora.Formats,
+		"unet": {lora.Diffusers, lora.Kohya}, "text_encoder": {lora.Diffusers, lora.Kohya}, "text_encoder_2": {lora.Diffusers, lora.Kohya},
+		"format": {lora.Diffusers, lora.Kohya}, "__metadata__": {lora.Diffusers, lora.Kohya},
+		"unet:0:up": {lora.Diffusers, lora.Kohya}, "text_encoder:12:rank": {lora.Diffusers, lora.Kohya},
+		"a.b": {lora.Cloneofsimo, lora.Diffusers}, "a/b": {lora.Cloneofsimo, lora.Diffusers},
+		"x:text_encoder_2": nil,
+	}
+	for name, formats := range ok {
+		for _, f := range lora.Formats {
+			t.Run(string(f)+"_"+name, func(t *testing.T) {
+				set := randomSet(base, 1, allTargets(base, lora.DefaultTargets))
+				set.Tokens = set.Tokens[:1]
+				set.Tokens[0].Name = name
+				path := filepath.Join(t.TempDir(), "x.safetensors")
+				checked, err := lora.CheckNames(f, []string{"<fine>", name}), lora.WriteFile(path, set, f)
+				if fine := slices.Contains(formats, f); (checked == nil) != fine || (err == nil) != fine {
+					t.Fatalf("checked: %v, written: %v", checked, err)
+				}
+				if err != nil {
+					return
+				}
+				got, err := lora.Open(path, base)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(got.Tokens) != 1 || got.Tokens[0].Name != name || len(got.Adapters) != len(set.Adapters) || len(got.Unused) > 0 {
+					t.Errorf("read %d adapters of %d, tokens %v, unused %q", len(got.Adapters), len(set.Adapters), got.Tokens, got.Unused)
+				}
+			})
+		}
 	}
 }

@@ -50,6 +50,7 @@ func (s *Set) entries(f Format) ([]safetensors.Entry, map[string]string, error) 
 		return nil, nil, err
 	}
 	w := &writing{meta: map[string]string{}}
+	w.err = CheckNames(f, s.names())
 	switch f {
 	case Cloneofsimo:
 		w.cloneofsimo(s)
@@ -64,6 +65,13 @@ func (s *Set) entries(f Format) ([]safetensors.Entry, map[string]string, error) 
 		return nil, nil, fmt.Errorf("write %s as %s: %w", s.Name, f, w.err)
 	}
 	return w.entries, w.meta, nil
+}
+
+func (s *Set) names() (names []string) {
+	for _, t := range s.Tokens {
+		names = append(names, t.Name)
+	}
+	return names
 }
 
 func (s *Set) checkTokens() error {
@@ -249,10 +257,6 @@ func (w *writing) kohya(s *Set) {
 		tokens = append(slices.Clone(tokens), joined(tokens))
 	}
 	for _, t := range tokens {
-		if strings.Contains(t.Name, ".") {
-			w.err = fmt.Errorf("the token %q has a dot in it, which bundled embeddings cannot have", t.Name)
-			return
-		}
 		if !s.Base.xl() {
 			w.rows(bundlePrefix+t.Name+".string_to_param.*", t, 0)
 			continue

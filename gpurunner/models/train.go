@@ -96,6 +96,9 @@ func (l *loaded) train(ctx context.Context, t *worker.Task, o train.Options, dat
 	if err != nil {
 		return err
 	}
+	if err := o.CheckFormat(f); err != nil {
+		return err
+	}
 	set, name, err := l.fetchPictures(ctx, t, o, data)
 	if err != nil {
 		return err

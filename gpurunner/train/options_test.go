@@ -9,6 +9,7 @@ import (
 
 	"github.com/lowrank/lowrank/gpurunner/base"
 	"github.com/lowrank/lowrank/gpurunner/base/embedded"
+	"github.com/lowrank/lowrank/gpurunner/lora"
 )
 
 func TestPresets(t *testing.T) {
@@ -314,6 +315,31 @@ func TestSchedules(t *testing.T) {
 				if got := tt.rate.At(step); math.Abs(got-want) > 1e-12 {
 					t.Errorf("step %d: got %v, want %v", step, got, want)
 				}
+			}
+		})
+	}
+}
+
+func TestCheckFormat(t *testing.T) {
+	for _, tt := range []struct {
+		tokens string
+		format lora.Format
+		want   string
+	}{
+		{"<s1>|<s2>", lora.Cloneofsimo, ""},
+		{"unet", lora.Diffusers, ""},
+		{"unet", lora.Cloneofsimo, `placeholder_tokens: the token "unet"`},
+		{"<s1>|a.b", lora.Kohya, `placeholder_tokens: the token "a.b" has a dot in it`},
+	} {
+		t.Run(string(tt.format)+"_"+tt.tokens, func(t *testing.T) {
+			o := Advanced()
+			o.PlaceholderTokens = tt.tokens
+			if err := o.Validate(); err != nil {
+				t.Fatal(err)
+			}
+			err := o.CheckFormat(tt.format)
+			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
 			}
 		})
 	}

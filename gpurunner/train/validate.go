@@ -88,6 +88,19 @@ func (o Options) Validate() error {
 	return errors.Join(errs...)
 }
 
+// CheckFormat refuses placeholder tokens that a file in this layout could not
+// hold, before anything is trained.
+func (o Options) CheckFormat(f lora.Format) error {
+	names, _, err := o.tokens()
+	if err != nil {
+		return err
+	}
+	if err := lora.CheckNames(f, names); err != nil {
+		return fmt.Errorf("placeholder_tokens: %w", err)
+	}
+	return nil
+}
+
 // warmupNotes say which warm-up is asked for and has no effect. It is no error:
 // the original takes such inputs, and does without it.
 func (o Options) warmupNotes() (notes []string) {
