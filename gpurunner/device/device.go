@@ -26,6 +26,12 @@ type Trainer interface {
 	CheckTraining() error
 }
 
+// Precise is a device that rounds the operands of products.
+type Precise interface {
+	// Precision is what they are rounded to: F32 where they are not.
+	Precision() DType
+}
+
 // PeakMeter is a device whose Stats.Peak can be measured anew, for a job.
 type PeakMeter interface {
 	// ResetPeak makes the peak what is held now.

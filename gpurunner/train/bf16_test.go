@@ -7,6 +7,7 @@ import (
 	"math"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/lowrank/lowrank/gpurunner/device"
@@ -101,8 +102,26 @@ func TestBF16SameBytes(t *testing.T) {
 			}
 		}
 		x := newTiny(t, "sd15-tiny")
+		refusesPrecision(t, x, newTinyOn(t, "sd15-tiny", cpu.Options{Poison: true, Precision: device.BF16, BF16: name}))
 		if bytes.Equal(everythingBytes(t, x.run(x.everything(""))), want) {
 			t.Error("the result is that of float32")
 		}
 	})
+}
+
+// refusesPrecision holds that neither of two runs that differ in precision alone
+// goes on from the other's checkpoint: the file would be neither's.
+func refusesPrecision(t *testing.T, a, b *tiny) {
+	t.Helper()
+	for _, x := range [][2]*tiny{{a, b}, {b, a}} {
+		job := x[0].everything(filepath.Join(t.TempDir(), "c"))
+		job.CheckpointEvery = 3
+		x[0].run(job)
+		job = x[1].everything(job.Checkpoint)
+		job.Resume = true
+		var c *CheckpointError
+		if _, err := Run(context.Background(), job); !errors.As(err, &c) || !strings.Contains(err.Error(), "was made with the precision") {
+			t.Errorf("got %v, want a *CheckpointError", err)
+		}
+	}
 }

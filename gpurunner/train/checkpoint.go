@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/lowrank/lowrank/gpurunner/device"
 	"github.com/lowrank/lowrank/gpurunner/safetensors"
 )
 
@@ -47,23 +48,27 @@ type checkpoint struct {
 	optionsHash  string
 	picturesHash string
 	base         string
+	precision    string // of the operands of products: "f32"
 }
 
 const (
-	checkpointVersion = "1"
+	checkpointVersion = "2"
 	curveColumns      = 6
 )
 
 // identity is what must be equal for a checkpoint to be gone on from.
-func (r *run) identity() (options, pictures, base string) {
-	options, base = r.Options.Hash(), r.BaseID
+func (r *run) identity() *checkpoint {
+	id := &checkpoint{optionsHash: r.Options.Hash(), base: r.BaseID, precision: device.F32.String()}
 	if r.Data != nil {
-		pictures = r.Data.Hash()
+		id.picturesHash = r.Data.Hash()
 	}
 	if r.Class != nil {
-		pictures += "+" + r.Class.Hash()
+		id.picturesHash += "+" + r.Class.Hash()
 	}
-	return options, pictures, base
+	if d, ok := r.Model.Pool.Device.(device.Precise); ok {
+		id.precision = d.Precision().String()
+	}
+	return id
 }
 
 // save writes a checkpoint. The file appears whole or not at all.
@@ -72,8 +77,7 @@ func (r *run) save() error {
 		return nil
 	}
 	if r.id == nil {
-		options, pictures, base := r.identity()
-		r.id = &checkpoint{optionsHash: options, picturesHash: pictures, base: base}
+		r.id = r.identity()
 	}
 	f32 := func(name string, v []float32) safetensors.Entry {
 		return safetensors.FromFloat32s(name, safetensors.F32, []int{len(v)}, v)
@@ -87,7 +91,7 @@ func (r *run) save() error {
 	}
 	meta := map[string]string{
 		"lowrank.checkpoint": checkpointVersion, "phase": r.phase.String(), "step": strconv.Itoa(r.done), "updates": strconv.Itoa(r.opt.t),
-		"options": r.id.optionsHash, "pictures": r.id.picturesHash, "base": r.id.base,
+		"options": r.id.optionsHash, "pictures": r.id.picturesHash, "base": r.id.base, "precision": r.id.precision,
 	}
 	if err := safetensors.WriteFile(r.Checkpoint, entries, meta); err != nil {
 		return &SaveError{r.Checkpoint, err}
@@ -118,14 +122,16 @@ func (r *run) resume() error {
 	if err != nil {
 		return &CheckpointError{r.Checkpoint, "cannot be read (" + err.Error() + ")"}
 	}
-	options, pictures, base := r.identity()
+	id := r.identity()
 	switch {
-	case c.base != base:
+	case c.base != id.base:
 		return &CheckpointError{r.Checkpoint, "was made with another base model"}
-	case c.optionsHash != options:
+	case c.optionsHash != id.optionsHash:
 		return &CheckpointError{r.Checkpoint, "was made with other options"}
-	case c.picturesHash != pictures:
+	case c.picturesHash != id.picturesHash:
 		return &CheckpointError{r.Checkpoint, "was made with other pictures or captions"}
+	case c.precision != id.precision:
+		return &CheckpointError{r.Checkpoint, fmt.Sprintf("was made with the precision %s, and this run has %s", c.precision, id.precision)}
 	case c.done > r.steps(c.phase) || len(c.rows) != len(r.words.rows):
 		return &CheckpointError{r.Checkpoint, "does not belong to this job"}
 	}
@@ -181,7 +187,7 @@ func readCheckpoint(path string) (*checkpoint, error) {
 	if v := meta["lowrank.checkpoint"]; v != checkpointVersion {
 		return nil, fmt.Errorf("version %q is not %s", v, checkpointVersion)
 	}
-	c := &checkpoint{optionsHash: meta["options"], picturesHash: meta["pictures"], base: meta["base"]}
+	c := &checkpoint{optionsHash: meta["options"], picturesHash: meta["pictures"], base: meta["base"], precision: meta["precision"]}
 	switch meta["phase"] {
 	case Inversion.String():
 		c.phase = Inversion

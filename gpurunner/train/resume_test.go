@@ -3,6 +3,7 @@ package train
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -140,6 +141,14 @@ func TestForeignCheckpoint(t *testing.T) {
 	refused("Options", "made with other options", func(j *Job) { j.Options.LearningRateUNet *= 2 })
 	refused("Base", "made with another base model", func(j *Job) { j.BaseID = "other" })
 	refused("Pictures", "other pictures or captions", func(j *Job) { j.Data = shapes(5, 32, false) })
+	refused("Precision", "was made with the precision bf16, and this run has f32", func(*Job) {
+		other := bytes.Replace(whole, []byte(`"precision":"f32"`), []byte(`"precision":"bf16"`), 1)
+		size := binary.LittleEndian.Uint64(other) + uint64(len(other)-len(whole)) // of the header
+		binary.LittleEndian.PutUint64(other, size)
+		if err := os.WriteFile(path, other, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	})
 	for n := 0; n < len(whole); n += max(1, len(whole)/7) {
 		refused(fmt.Sprintf("Cut%d", n), "cannot be read", func(*Job) {
 			if err := os.WriteFile(path, whole[:n], 0o644); err != nil {

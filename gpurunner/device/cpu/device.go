@@ -89,6 +89,9 @@ func New(o Options) (*Device, error) {
 	return d, nil
 }
 
+// Precision implements device.Precise.
+func (d *Device) Precision() device.DType { return d.options.Precision }
+
 // KernelSets lists the instruction sets this machine can run, slowest first.
 // The environment variable LOWRANK_CPU lowers the default choice.
 func KernelSets() (names []string) {

@@ -203,6 +203,9 @@ func (d *Device) CheckTraining() error {
 	return fmt.Errorf("training in f16 would lose small gradients; use bf16 (compute capability 8.0 and later) or f32 on %s", d.info.Name)
 }
 
+// Precision implements device.Precise.
+func (d *Device) Precision() device.DType { return d.options.Precision }
+
 // ResetPeak implements device.PeakMeter.
 func (d *Device) ResetPeak() { d.stats.Peak = d.stats.Live }
 
