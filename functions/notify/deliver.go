@@ -27,23 +27,73 @@ const (
 	holdFor        = 20 * time.Second       // one deliverer has a job's webhooks at most this long without a sign
 	logsEvery      = 500 * time.Millisecond // between "logs" of one job
 	maxAttempts    = 7                      // at the terminal event: after 0, 1, 2, 4, 8, 16 and 32 s, 63 s in all
+	turnLasts      = time.Second            // a job whose events took as long lets others of its receiver go first,
+	turnPause      = 100 * time.Millisecond // for as long
 )
 
 // Handle acts on one message of the webhooks' queue. An error means that it must come again.
 func (n *Notifier) Handle(ctx context.Context, body []byte) error {
+	next, err := n.handle(ctx, body)
+	n.handOn(ctx, next)
+	return err
+}
+
+// handle is Handle but for the place that it leaves: next has it, if another waited for it.
+func (n *Notifier) handle(ctx context.Context, body []byte) (next *turn, err error) {
 	m, err := events.ParseDeliver(body)
 	if err != nil {
 		n.log.Error("a message of the webhooks' queue was dropped", "error", err)
-		return nil
+		return nil, nil
 	}
-	if m.Type == events.TypeAnnounce {
-		return n.announce(ctx, m.ID)
+	t := turn{message: m}
+	if m.Type == events.TypeWebhook {
+		j, err := n.jobs.Load(ctx, m.ID)
+		if errors.Is(err, infra.ErrNotFound) {
+			return nil, n.reg.DeleteDelivery(ctx, m.ID)
+		}
+		if err != nil || j.Webhook == nil {
+			return nil, err
+		}
+		if d, err := n.reg.Delivery(ctx, m.ID); err != nil || d.Completed {
+			return nil, err
+		}
+		t.receiver = receiverOf(&j)
 	}
-	again, err := n.deliver(ctx, m.ID)
+	ok, again := n.places.enter(t, n.ports.Clock.Now())
+	if ok {
+		return n.serve(ctx, t)
+	}
+	if again > 0 {
+		if err := n.send(ctx, m, again); err != nil {
+			n.places.withdraw(t, n.ports.Clock.Now())
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// handOn serves those who waited for a place, one after the other. What fails comes again: its message is on
+// its way since it began to wait.
+func (n *Notifier) handOn(ctx context.Context, next *turn) {
+	for next != nil {
+		t, err := *next, error(nil)
+		if next, err = n.serve(ctx, t); err != nil && ctx.Err() == nil {
+			n.log.Warn("a delivery will be tried again", "error", err)
+		}
+	}
+}
+
+// serve acts on a message that has its place, and leaves that.
+func (n *Notifier) serve(ctx context.Context, t turn) (next *turn, err error) {
+	defer func() { next = n.places.leave(t, n.ports.Clock.Now()) }()
+	if t.message.Type == events.TypeAnnounce {
+		return nil, n.announce(ctx, t.message.ID)
+	}
+	again, err := n.deliver(ctx, t.message.ID)
 	if err != nil || again <= 0 {
-		return err
+		return nil, err
 	}
-	return n.send(ctx, m, again)
+	return nil, n.send(ctx, t.message, again)
 }
 
 // announce publishes the outputs of a job, once its record says succeeded.
@@ -75,7 +125,7 @@ func (n *Notifier) deliver(ctx context.Context, id events.JobID) (again time.Dur
 	if err != nil || d.Completed || wait > 0 {
 		return wait, err
 	}
-	for {
+	for took := time.Duration(0); ; {
 		j, err := n.jobs.Load(ctx, id)
 		if errors.Is(err, infra.ErrNotFound) {
 			return 0, n.reg.DeleteDelivery(ctx, id)
@@ -84,9 +134,12 @@ func (n *Notifier) deliver(ctx context.Context, id events.JobID) (again time.Dur
 			return 0, err
 		}
 		event, due := next(&j, &d, n.ports.Clock.Now())
-		if !due {
+		if !due || took >= turnLasts {
 			wait := time.Duration(0)
-			if event != "" {
+			switch {
+			case due:
+				wait = turnPause
+			case event != "":
 				wait = max(d.RetryAt.Sub(n.ports.Clock.Now()), time.Second)
 			}
 			released, err := n.release(ctx, id, &d)
@@ -95,14 +148,18 @@ func (n *Notifier) deliver(ctx context.Context, id events.JobID) (again time.Dur
 			}
 			continue // something happened meanwhile
 		}
-		ok, err := n.post(ctx, &j, event)
+		begun := n.ports.Clock.Now()
+		end, err := n.post(ctx, &j, event)
 		if err != nil {
 			return 0, err
 		}
 		if ctx.Err() != nil {
 			return 0, ctx.Err() // stopping: the receiver did not fail
 		}
-		note(&j, &d, event, ok, n.ports.Clock.Now())
+		now, ok := n.ports.Clock.Now(), end == taken
+		took += now.Sub(begun)
+		n.places.heard(receiverOf(&j), end == unanswered, now)
+		note(&j, &d, event, ok, now)
 		if d.Completed && !ok {
 			n.log.Warn("a webhook's last event was given up", "job", string(id), "attempts", d.Attempts)
 		}
@@ -150,28 +207,37 @@ func note(j *events.Job, d *registry.Delivery, event events.WebhookEvent, ok boo
 	d.Until = events.At(now.Add(holdFor))
 }
 
-// post sends one event. ok is false when the receiver did not take it; an error is our own.
-func (n *Notifier) post(ctx context.Context, j *events.Job, event events.WebhookEvent) (ok bool, err error) {
+// outcome is what became of one event.
+type outcome int
+
+const (
+	refused    outcome = iota // or the receiver was not reached
+	unanswered                // in time
+	taken
+)
+
+// post sends one event. An error is our own.
+func (n *Notifier) post(ctx context.Context, j *events.Job, event events.WebhookEvent) (outcome, error) {
 	body, seq, err := n.body(ctx, j, event)
 	if err != nil {
-		return false, err
+		return refused, err
 	}
 	secret, err := n.reg.WebhookSecret(ctx, j.Owner)
 	if err != nil {
-		return false, err
+		return refused, err
 	}
 	signer, err := standardwebhooks.NewWebhook(secret)
 	if err != nil {
-		return false, err
+		return refused, err
 	}
 	id, at := deliveryID(j.ID, event, seq), n.ports.Clock.Now()
 	signature, err := signer.Sign(id, at, body)
 	if err != nil {
-		return false, err
+		return refused, err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, j.Webhook.URL, bytes.NewReader(body))
 	if err != nil {
-		return false, nil // checked when the job was made; no later try is better
+		return refused, nil // checked when the job was made; no later try is better
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "lowrank")
@@ -181,31 +247,38 @@ func (n *Notifier) post(ctx context.Context, j *events.Job, event events.Webhook
 	resp, err := n.client.Do(req)
 	if err != nil {
 		n.log.Info("a webhook was not taken", "job", string(j.ID), "event", string(event), "why", unreached(err))
-		return false, nil
+		if timedOut(err) {
+			return unanswered, nil
+		}
+		return refused, nil
 	}
 	defer resp.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) // keeps the connection usable; what it says is not read
 	if resp.StatusCode/100 != 2 {
 		n.log.Info("a webhook was not taken", "job", string(j.ID), "event", string(event), "why", fmt.Sprint("the receiver answered ", resp.StatusCode))
-		return false, nil
+		return refused, nil
 	}
-	return true, nil
+	return taken, nil
 }
 
 // unreached says why a receiver was not reached, without the error's own text: it
 // holds the URL's host, and that may be a secret of the user's.
 func unreached(err error) string {
 	var lookup *net.DNSError
-	var timeout net.Error
 	switch {
 	case errors.Is(err, fetch.ErrPrivate):
 		return fetch.ErrPrivate.Error()
 	case errors.As(err, &lookup):
 		return "the URL's host was not found"
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case timedOut(err):
 		return "the receiver did not answer in time"
 	}
 	return "the receiver could not be reached"
+}
+
+func timedOut(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // body is what an event carries, and the number that tells its repetitions apart.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/lowrank/lowrank/events"
@@ -23,6 +24,7 @@ type Notifier struct {
 	reg    *registry.Registry
 	client *http.Client
 	log    *slog.Logger
+	places places
 
 	// Visibility is how long a message is kept from other deliverers; New sets 15 s. One that comes again while
 	// its job is being told finds the job held.
@@ -91,19 +93,12 @@ func (n *Notifier) send(ctx context.Context, m events.Deliver, delay time.Durati
 	return retry.Do(ctx, n.ports.Clock, func() error { return q.Send(ctx, body, delay) })
 }
 
-// Run feeds and delivers until ctx ends, with that many deliverers.
-func (n *Notifier) Run(ctx context.Context, deliverers int) {
-	done := make(chan struct{})
-	for range deliverers {
-		go func() {
-			defer func() { done <- struct{}{} }()
-			n.deliverLoop(ctx)
-		}()
-	}
+// Run feeds and delivers until ctx ends.
+func (n *Notifier) Run(ctx context.Context) {
+	var delivering sync.WaitGroup
+	delivering.Go(func() { n.deliverLoop(ctx) })
 	n.feedLoop(ctx)
-	for range deliverers {
-		<-done
-	}
+	delivering.Wait()
 }
 
 func (n *Notifier) feedLoop(ctx context.Context) {
@@ -147,28 +142,54 @@ func (n *Notifier) Feed(ctx context.Context, wait time.Duration) error {
 	return err
 }
 
-// deliverLoop handles the webhooks' queue.
+// deliverLoop takes messages from the webhooks' queue, as many as there are deliverers free, and gives each to one.
+// Only this goroutine polls, so that deliverers without work cost nothing.
 func (n *Notifier) deliverLoop(ctx context.Context) {
 	q := n.ports.Queues.Queue(infra.WebhookQueue)
+	busy := make(chan struct{}, deliverers)
+	var done sync.WaitGroup
+	defer done.Wait()
 	for ctx.Err() == nil {
-		messages, err := q.Receive(ctx, 1, poll, n.Visibility)
+		select {
+		case busy <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		free := 1
+		for free < infra.MaxBatch && len(busy) < cap(busy) { // no one else adds to it
+			busy <- struct{}{}
+			free++
+		}
+		messages, err := q.Receive(ctx, free, poll, n.Visibility)
+		for range free - len(messages) {
+			<-busy
+		}
 		if err != nil && ctx.Err() == nil {
 			n.log.Warn("the webhooks' queue cannot be read", "error", err)
 			_ = infra.Sleep(ctx, n.ports.Clock, time.Second) // ends early only with ctx
 		}
 		for _, m := range messages {
-			if err := n.Handle(ctx, m.Body); err != nil {
-				if ctx.Err() != nil {
-					return
-				}
-				n.log.Warn("a delivery will be tried again", "receives", m.Receives, "error", err)
-				_ = q.Extend(ctx, m.Receipt, time.Duration(min(1<<min(m.Receives, 9), 300))*time.Second) // else it comes when its lease ends
-				continue
-			}
-			ack := func() error { return q.Ack(ctx, m.Receipt) }
-			if err := retry.Do(ctx, n.ports.Clock, ack); err != nil && ctx.Err() == nil {
-				n.log.Warn("a delivery's message may come again", "error", err)
-			}
+			done.Go(func() {
+				defer func() { <-busy }()
+				n.handOn(ctx, n.received(ctx, q, m))
+			})
 		}
 	}
+}
+
+// received handles one message and says what became of it to its queue, before the place is handed on to next.
+func (n *Notifier) received(ctx context.Context, q infra.Queue, m infra.Message) (next *turn) {
+	next, err := n.handle(ctx, m.Body)
+	if err != nil {
+		if ctx.Err() == nil {
+			n.log.Warn("a delivery will be tried again", "receives", m.Receives, "error", err)
+			_ = q.Extend(ctx, m.Receipt, time.Duration(min(1<<min(m.Receives, 9), 300))*time.Second) // else it comes when its lease ends
+		}
+		return next
+	}
+	ack := func() error { return q.Ack(ctx, m.Receipt) }
+	if err := retry.Do(ctx, n.ports.Clock, ack); err != nil && ctx.Err() == nil {
+		n.log.Warn("a delivery's message may come again", "error", err)
+	}
+	return next
 }

@@ -85,7 +85,7 @@ func serveNoop(ctx context.Context, store *local.Store, dir string) error {
 	}
 	for _, run := range []func(){
 		func() { ingest.New(ports, 1<<30, quiet).Run(ctx) },
-		func() { notify.New(ports, http.DefaultClient, quiet).Run(ctx, 4) },
+		func() { notify.New(ports, http.DefaultClient, quiet).Run(ctx) },
 		func() { sweep.New(ports, 0, quiet).Run(ctx) },
 	} {
 		go run()

@@ -40,7 +40,6 @@ type serveFlags struct {
 
 const (
 	uploadLimit  = 1 << 30 // bytes
-	deliverers   = 4       // webhooks sent at once
 	stopPatience = 30 * time.Second
 	// gcPercent lets garbage grow to some times the live heap, which is a few
 	// megabytes: many small requests then collect it seldom.
@@ -151,7 +150,7 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 	var background sync.WaitGroup
 	for _, run := range []func(){
 		func() { ingest.New(ports, uploadLimit, log).Run(work) },
-		func() { notify.New(ports, client, log).Run(work, deliverers) },
+		func() { notify.New(ports, client, log).Run(work) },
 		func() { sweep.New(ports, 0, log).Run(work) },
 		func() { tidy(work, store, log) },
 		func() { handler.watch(work, log) },

@@ -129,7 +129,7 @@ func newWorld(t *testing.T, plan faulty.Plan) *world {
 	ctx, stop := context.WithCancel(t.Context())
 	w.stop = stop
 	w.running.Go(func() { ingest.New(w.ports, 1<<30, quiet).Run(ctx) })
-	w.running.Go(func() { notify.New(w.ports, &http.Client{Transport: w.wire}, quiet).Run(ctx, 4) })
+	w.running.Go(func() { notify.New(w.ports, &http.Client{Transport: w.wire}, quiet).Run(ctx) })
 	w.running.Go(func() { sweep.New(w.ports, 0, quiet).Run(ctx) })
 	return w
 }

@@ -105,7 +105,7 @@ func Start(dir string, o Options) (*Service, error) {
 		ingester.Visibility, notifier.Visibility = o.Visibility, o.Visibility
 	}
 	run(func() { ingester.Run(ctx) })
-	run(func() { notifier.Run(ctx, 4) })
+	run(func() { notifier.Run(ctx) })
 	run(func() { sweep.New(ports, 0, o.Log).Run(ctx) })
 	if !o.Idle {
 		for _, q := range []string{infra.PredictionQueue, infra.TrainingQueue} {
