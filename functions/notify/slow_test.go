@@ -117,9 +117,9 @@ func TestSlowOwner(t *testing.T) {
 			if !c.together {
 				bobs = newStubborn(t)
 			}
-			for i := range 40 {
+			for i := range 24 {
 				p := draw(slow, m{"webhook": hosts[i%c.hosts].URL + "/slow"})
-				if i%10 == 9 {
+				if i%8 == 7 {
 					slow.Wait(p.ID)
 				}
 			}
