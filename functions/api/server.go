@@ -99,6 +99,7 @@ func New(c Config) http.Handler {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	c.Log = infra.CutKeys(c.Log)
 	s := &server{
 		Config: c, jobs: predictions.New(c.Ports), reg: registry.Open(c.Ports.Documents),
 		big: make(chan struct{}, largeBodies), bigOwn: perOwner{each: largeOfOwner}, making: perOwner{each: 1},

@@ -13,6 +13,9 @@ import (
 	"github.com/lowrank/lowrank/infra/aws"
 )
 
+// log is what Lambdas write.
+func log() *slog.Logger { return infra.CutKeys(slog.Default()) }
+
 // Queue handles the messages of q that an event source mapping brings. One that
 // fails comes again by itself, later each time; the others are done.
 func Queue(q infra.Queue, handle func(ctx context.Context, body []byte) error) func(context.Context, lambdaevents.SQSEvent) (lambdaevents.SQSEventResponse, error) {
@@ -25,11 +28,11 @@ func Queue(q infra.Queue, handle func(ctx context.Context, body []byte) error) f
 				continue
 			}
 			receives, _ := strconv.Atoi(m.Attributes["ApproximateReceiveCount"])
-			slog.Warn("a message will come again", "queue", m.EventSourceARN, "receives", receives, "error", err)
+			log().Warn("a message will come again", "queue", m.EventSourceARN, "receives", receives, "error", err)
 			failed = append(failed, lambdaevents.SQSBatchItemFailure{ItemIdentifier: m.MessageId})
 			pause := time.Duration(min(1<<min(max(receives, 0), 9), 300)) * time.Second
 			if err := q.Extend(ctx, m.ReceiptHandle, pause); err != nil {
-				slog.Warn("its pause could not be set; it comes when its lease ends", "error", err)
+				log().Warn("its pause could not be set; it comes when its lease ends", "error", err)
 			}
 		}
 		return lambdaevents.SQSEventResponse{BatchItemFailures: failed}, nil
@@ -48,7 +51,7 @@ func Changes(handle func(context.Context, infra.Change) error) func(context.Cont
 		}
 		for _, c := range changes {
 			if err := handle(ctx, c.Change); err != nil {
-				slog.Warn("changes will come again", "record", c.ID, "error", err)
+				log().Warn("changes will come again", "record", c.ID, "error", err)
 				out.BatchItemFailures = append(out.BatchItemFailures, lambdaevents.DynamoDBBatchItemFailure{ItemIdentifier: c.Sequence})
 				break
 			}

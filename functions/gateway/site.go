@@ -106,7 +106,7 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if errors.Is(err, bases.ErrNone) {
 			detail = "The service has no base model yet: its first runner is starting. Try again in a minute."
 		}
-		slog.Warn("no catalogue", "error", err)
+		log().Warn("no catalogue", "error", err)
 		w.Header().Set("Retry-After", "5")
 		p := problem(http.StatusServiceUnavailable, "Not ready", detail)
 		w.Header().Set("Content-Type", p.header.Get("Content-Type"))
@@ -142,7 +142,7 @@ func (s *site) current(ctx context.Context) (http.Handler, error) {
 		return nil, err
 	}
 	if err != nil {
-		slog.Warn("the base models could not be looked up again", "error", err)
+		log().Warn("the base models could not be looked up again", "error", err)
 	}
 	s.looked = time.Now()
 	return s.handler, nil

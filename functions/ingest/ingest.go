@@ -40,7 +40,7 @@ const poll = 5 * time.Second
 // New makes an Ingester. limit is how many bytes an upload may have; a store such as S3 cannot hold its
 // presigned URLs to it.
 func New(p infra.Ports, limit int64, log *slog.Logger) *Ingester {
-	return &Ingester{ports: p, jobs: predictions.New(p), reg: registry.Open(p.Documents), limit: limit, log: log, Visibility: 15 * time.Second}
+	return &Ingester{ports: p, jobs: predictions.New(p), reg: registry.Open(p.Documents), limit: limit, log: infra.CutKeys(log), Visibility: 15 * time.Second}
 }
 
 // Handle acts on one notification. An error means that it must come again; doing so, or coming twice or

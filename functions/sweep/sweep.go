@@ -35,7 +35,7 @@ func New(p infra.Ports, uploadTTL time.Duration, log *slog.Logger) *Sweeper {
 	if uploadTTL == 0 {
 		uploadTTL = UploadTTL
 	}
-	return &Sweeper{ports: p, jobs: predictions.New(p), reg: registry.Open(p.Documents), ttl: uploadTTL, log: log}
+	return &Sweeper{ports: p, jobs: predictions.New(p), reg: registry.Open(p.Documents), ttl: uploadTTL, log: infra.CutKeys(log)}
 }
 
 // Sweep does all once: what a Lambda does every minute.

@@ -59,6 +59,7 @@ func New(c Config) http.Handler {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	c.Log = infra.CutKeys(c.Log)
 	if c.Concepts == nil {
 		c.Concepts = shippedConcepts()
 	}

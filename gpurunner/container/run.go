@@ -13,6 +13,7 @@ import (
 	"github.com/lowrank/lowrank/gpurunner/models"
 	"github.com/lowrank/lowrank/gpurunner/tensor"
 	"github.com/lowrank/lowrank/gpurunner/worker"
+	"github.com/lowrank/lowrank/infra"
 	"github.com/lowrank/lowrank/infra/aws"
 	"github.com/lowrank/lowrank/infra/bases"
 	"github.com/lowrank/lowrank/infra/fetch"
@@ -53,7 +54,7 @@ func run(ctx context.Context, o options, note func(string)) error {
 	defer engine.Release()
 	loop := &worker.Loop{
 		Ports: ports, Queue: o.queue, Programs: engine.Programs(), Most: engine.Most(), Together: engine.Together, Fetcher: &inputs.Fetcher{Blobs: ports.Blobs, Remote: remote, Cache: kept},
-		Scratch: scratch, Log: slog.Default(),
+		Scratch: scratch, Log: infra.CutKeys(slog.Default()),
 	}
 	return loop.Run(ctx)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/lowrank/lowrank/gpurunner/device/pick"
 	"github.com/lowrank/lowrank/gpurunner/models"
 	"github.com/lowrank/lowrank/gpurunner/worker"
+	"github.com/lowrank/lowrank/infra"
 	"github.com/lowrank/lowrank/infra/local"
 )
 
@@ -59,7 +60,7 @@ func runnerCommand() *cobra.Command {
 }
 
 func runJobs(ctx context.Context, dir, queue, name string, bases servedBases, r pick.Request, loopback bool) error {
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("runner", queue)
+	log := infra.CutKeys(slog.New(slog.NewTextHandler(os.Stderr, nil))).With("runner", queue)
 	store, err := openData(context.WithoutCancel(ctx), dir, local.Options{Name: name})
 	if err != nil {
 		return err

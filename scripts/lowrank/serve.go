@@ -121,7 +121,7 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 	defer listener.Close()
 
 	debug.SetGCPercent(gcPercent)
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	log := infra.CutKeys(slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	ports := store.Ports()
 	client := openWebhookClient(f.loopback)
 	stopping := make(chan struct{})
