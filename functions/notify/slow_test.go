@@ -26,6 +26,7 @@ type told struct {
 type stubborn struct {
 	*httptest.Server
 	recovered chan struct{}
+	once      sync.Once
 	mu        sync.Mutex
 	got       []*told
 	busy      int // at /slow… just now
@@ -35,9 +36,14 @@ type stubborn struct {
 func newStubborn(t *testing.T) *stubborn {
 	s := &stubborn{recovered: make(chan struct{})}
 	s.Server = httptest.NewServer(s)
-	t.Cleanup(s.Close)
+	t.Cleanup(func() {
+		s.release() // Close waits for the answers under way
+		s.Close()
+	})
 	return s
 }
+
+func (s *stubborn) release() { s.once.Do(func() { close(s.recovered) }) }
 
 func (s *stubborn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
@@ -149,7 +155,7 @@ func TestRecovers(t *testing.T) {
 		paths[path] = draw(c, m{"webhook": r.URL + path, "webhook_events_filter": []string{"start", "output", "completed"}}).ID
 	}
 	time.Sleep(6 * time.Second) // some have been given up waiting for, others were not tried
-	close(r.recovered)
+	r.release()
 	for path := range paths {
 		r.await(t, path, 12*time.Second) // sooner than their messages come back
 	}
@@ -209,7 +215,7 @@ func TestWaitingSurvives(t *testing.T) {
 	if waiting == 0 {
 		t.Fatal("every job has been tried: nothing was shown")
 	}
-	close(r.recovered)
+	r.release()
 	if s, err = apitest.Start(dir, apitest.Options{Clock: clock}); err != nil {
 		t.Fatal(err)
 	}
