@@ -80,6 +80,9 @@ func serve(cmd *cobra.Command, f *serveFlags) error {
 	if f.runners < 1 {
 		return fmt.Errorf("--runners %d: it must be at least 1", f.runners)
 	}
+	if err := errors.Join(checkAddress("public-url", f.publicURL, true), checkAddress("events-to", f.eventsTo, false)); err != nil {
+		return err
+	}
 	if err := f.device.Check(); err != nil {
 		return err
 	}
