@@ -54,6 +54,7 @@ var ErrNotObject = errors.New("the request body must be a JSON object")
 // keeps its digits; others are in JavaScript's form, 7 for 7.0, for they are shown again: see Marshal.
 // Errors are safe to show: none repeats the body.
 func ParseObject(body []byte) (map[string]any, error) {
+	body = bytes.TrimPrefix(body, []byte("\ufeff")) // some editors and PowerShell begin files so
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, errors.New("the request body is empty; send a JSON object")
 	}

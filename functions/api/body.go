@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/lowrank/lowrank/events"
@@ -42,6 +43,9 @@ func (s *server) body(c *call, limit int64) ([]byte, error) {
 	if c.ContentLength > limit {
 		return nil, bodyTooLarge(limit)
 	}
+	if err := checkEncoding(c); err != nil {
+		return nil, err
+	}
 	r := http.MaxBytesReader(c.ResponseWriter, c.Body, limit)
 	var b bytes.Buffer
 	_, err := io.CopyN(&b, r, smallBody)
@@ -58,7 +62,22 @@ func (s *server) body(c *call, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, bodyError(err, limit)
 	}
+	if bytes.HasPrefix(b.Bytes(), []byte("\x1f\x8b")) { // gzip's, and neither JSON's nor text's
+		return nil, compressed()
+	}
 	return b.Bytes(), nil
+}
+
+// checkEncoding refuses bodies that say they are compressed: a few bytes could become any number.
+func checkEncoding(c *call) error {
+	if e := c.Request.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		return compressed()
+	}
+	return nil
+}
+
+func compressed() *problem {
+	return &problem{status: http.StatusUnsupportedMediaType, title: "Unsupported Media Type", detail: "The request body is compressed; send it uncompressed."}
 }
 
 func bodyTooLarge(limit int64) *problem {

@@ -24,6 +24,9 @@ func (s *server) createFile(c *call) error {
 	if c.ContentLength > s.Limits.File+1<<20 {
 		return s.fileTooLarge()
 	}
+	if err := checkEncoding(c); err != nil {
+		return err
+	}
 	mediaType, params, err := mime.ParseMediaType(c.Request.Header.Get("Content-Type"))
 	if err != nil || mediaType != "multipart/form-data" || params["boundary"] == "" {
 		return badRequest("Post the file as multipart/form-data, in a part named content.")

@@ -45,8 +45,38 @@ func (s *server) serveBlob(c *call, key string) error {
 	body := &blobReader{ctx: c.Context(), blobs: s.Ports.Blobs, info: info}
 	defer body.Close()
 	// ServeContent does Range, HEAD, If-None-Match and 416. Without a time it compares ETags alone.
-	http.ServeContent(c.ResponseWriter, c.Request, "", info.Modified, body)
+	http.ServeContent(&ranged{ResponseWriter: c.ResponseWriter}, c.Request, "", info.Modified, body)
 	return nil
+}
+
+// ranged gives ServeContent's refusal of a range the form of all errors here. Content-Range says what there is.
+type ranged struct {
+	http.ResponseWriter
+	refused bool
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *ranged) WriteHeader(status int) {
+	if w.refused = status == http.StatusRequestedRangeNotSatisfiable; !w.refused {
+		w.ResponseWriter.WriteHeader(status)
+		return
+	}
+	body, err := events.Marshal(events.Problem{Title: "Range Not Satisfiable", Detail: "The file does not have the range of bytes that was asked for.", Status: status})
+	if err != nil {
+		body = nil // text and a number always marshal
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Del("Content-Length")
+	w.ResponseWriter.WriteHeader(status)
+	w.ResponseWriter.Write(body)
+}
+
+// Write implements http.ResponseWriter.
+func (w *ranged) Write(p []byte) (int, error) {
+	if w.refused {
+		return len(p), nil
+	}
+	return w.ResponseWriter.Write(p)
 }
 
 // contentTypeOf is what a blob is served as.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -177,6 +178,9 @@ func (s *server) mount(mux *http.ServeMux, rt route) {
 		c := &call{ResponseWriter: w, Request: r, links: s.linksOf(r)}
 		run := func() ([]byte, error) {
 			if rt.private {
+				if c.links.API == "" {
+					return nil, badRequest("The request names no host, which the answer's URLs need: send a Host header.")
+				}
 				owner, err := s.authenticate(r)
 				if err != nil {
 					return nil, err
@@ -217,6 +221,10 @@ func (s *server) wrap(next http.Handler) http.Handler {
 			r2.URL = &u
 			r = &r2
 		}
+		if !cleanPath(r.URL.EscapedPath()) {
+			s.fail(w, r, "", notFound())
+			return
+		}
 		defer func() {
 			if p := recover(); p != nil {
 				if p == http.ErrAbortHandler {
@@ -230,7 +238,14 @@ func (s *server) wrap(next http.Handler) http.Handler {
 	})
 }
 
-// linksOf is where URLs in the answer begin.
+// cleanPath reports whether a path is without empty, "." and ".." segments; the mux would redirect from others, with
+// a page that no client reads. Those that are encoded are names.
+func cleanPath(p string) bool {
+	c := path.Clean(p)
+	return p == "" || p == c || p == c+"/"
+}
+
+// linksOf is where URLs in the answer begin; "" when nothing says where that is.
 func (s *server) linksOf(r *http.Request) events.Links {
 	base := strings.TrimRight(s.PublicURL, "/")
 	if base == "" {
@@ -246,7 +261,9 @@ func (s *server) linksOf(r *http.Request) events.Links {
 				scheme = p
 			}
 		}
-		base = scheme + "://" + host
+		if host != "" {
+			base = scheme + "://" + host
+		}
 	}
 	outputs := strings.TrimRight(s.OutputsURL, "/")
 	if outputs == "" {
