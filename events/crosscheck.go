@@ -24,6 +24,17 @@ func crossCheck(v CatalogueVersion, input map[string]any) []InvalidField {
 		i, _ := v.Schema.Property(name)["default"].(int)
 		return int64(i)
 	}
+	fraction := func(name string) float64 {
+		if n, ok := input[name].(json.Number); ok {
+			f, err := n.Float64()
+			if err != nil {
+				return 0 // ParseObject lets no such number in
+			}
+			return f
+		}
+		f, _ := v.Schema.Property(name)["default"].(float64)
+		return f
+	}
 	bad := func(field, format string, args ...any) []InvalidField {
 		return []InvalidField{{"condition", "input." + field, fmt.Sprintf(format, args...)}}
 	}
@@ -37,6 +48,13 @@ func crossCheck(v CatalogueVersion, input map[string]any) []InvalidField {
 				return bad("mask", "mask needs an image to repaint")
 			}
 		}
+		if _, ok := input["image"]; ok {
+			// The sampler's rule: the last share of the steps is run, rounded down.
+			steps, share := number("num_inference_steps"), fraction("prompt_strength")
+			if int64(float64(steps)*share) < 1 {
+				return bad("prompt_strength", "prompt_strength must be at least %s when num_inference_steps is %d, or no step is left to run", leastShare(steps), steps)
+			}
+		}
 		urls := SplitList(text("lora_urls"))
 		for _, u := range urls {
 			if !ValidURL(u) {
@@ -48,7 +66,7 @@ func crossCheck(v CatalogueVersion, input map[string]any) []InvalidField {
 		}
 		scales, ok := ParseScales(text("lora_scales"))
 		if !ok {
-			return bad("lora_scales", "lora_scales must be numbers separated by |")
+			return bad("lora_scales", "lora_scales must be numbers from %d to %d separated by |", -maxScale, maxScale)
 		}
 		if len(urls) > 0 && len(scales) > 1 && len(scales) != len(urls) {
 			return bad("lora_scales", "lora_scales must be one number, or one for each of the %d lora_urls", len(urls))
@@ -87,12 +105,24 @@ func SplitList(s string) []string {
 	return out
 }
 
-// ParseScales reads lora_scales: finite numbers separated by |, each within ±100.
+// leastShare writes the least share of the steps, in hundredths of percent, that is one step or more.
+func leastShare(steps int64) string {
+	for n := 10000 / steps; ; n++ {
+		if share := float64(n) / 10000; int64(float64(steps)*share) >= 1 {
+			return strconv.FormatFloat(share, 'g', -1, 64)
+		}
+	}
+}
+
+// maxScale is how far from 0 a concept's scale may be.
+const maxScale = 100
+
+// ParseScales reads lora_scales: finite numbers separated by |, each within ±maxScale.
 func ParseScales(s string) ([]float64, bool) {
 	var out []float64
 	for _, p := range SplitList(s) {
 		f, err := strconv.ParseFloat(p, 64)
-		if err != nil || !(f >= -100 && f <= 100) {
+		if err != nil || !(f >= -maxScale && f <= maxScale) {
 			return nil, false
 		}
 		out = append(out, f)

@@ -63,8 +63,12 @@ func TestValidateMessages(t *testing.T) {
 		{"ErrSeedTooLarge", ProgramLora, `{"seed":9223372036854775808}`, "- input.seed: Must be between -9223372036854775808 and 9223372036854775807\n"},
 		{"ErrMaskAlone", ProgramLora, `{"mask":"https://x.invalid/m.png"}`, "- input.mask: mask needs an image to repaint\n"},
 		{"ErrLoraURL", ProgramLora, `{"lora_urls":"https://x.invalid/a|my.safetensors"}`, "- input.lora_urls: lora_urls must be http, https or data URLs separated by |\n"},
-		{"ErrScales", ProgramLora, `{"lora_scales":"0.5|x"}`, "- input.lora_scales: lora_scales must be numbers separated by |\n"},
-		{"ErrScalesNaN", ProgramLora, `{"lora_scales":"NaN"}`, "- input.lora_scales: lora_scales must be numbers separated by |\n"},
+		{"ErrScales", ProgramLora, `{"lora_scales":"0.5|x"}`, "- input.lora_scales: lora_scales must be numbers from -100 to 100 separated by |\n"},
+		{"ErrScalesNaN", ProgramLora, `{"lora_scales":"NaN"}`, "- input.lora_scales: lora_scales must be numbers from -100 to 100 separated by |\n"},
+		{"ErrScalesHuge", ProgramLora, `{"lora_scales":"1e5"}`, "- input.lora_scales: lora_scales must be numbers from -100 to 100 separated by |\n"},
+		{"ErrStrengthZero", ProgramLora, `{"image":"https://x.invalid/a.png","prompt_strength":0,"num_inference_steps":20}`, "- input.prompt_strength: prompt_strength must be at least 0.05 when num_inference_steps is 20, or no step is left to run\n"},
+		{"ErrStrengthSmall", ProgramLora, `{"image":"https://x.invalid/a.png","prompt_strength":0.3,"num_inference_steps":3}`, "- input.prompt_strength: prompt_strength must be at least 0.3334 when num_inference_steps is 3, or no step is left to run\n"},
+		{"ErrStrengthDefault", ProgramLora, `{"image":"https://x.invalid/a.png","num_inference_steps":1}`, "- input.prompt_strength: prompt_strength must be at least 1 when num_inference_steps is 1, or no step is left to run\n"},
 		{"ErrScalesCount", ProgramLora, `{"lora_urls":"https://x.invalid/a","lora_scales":"1|2"}`, "- input.lora_scales: lora_scales must be one number, or one for each of the 1 lora_urls\n"},
 		{"ErrBase", ProgramLora, `{"base":"nope"}`, "- input.base: base must be one of the following: \"small\", \"sd15\"\n"},
 		{"ErrInitializers", ProgramAdvancedTraining, `{` + zip + `,"initializer_tokens":"a"}`, "- input.initializer_tokens: initializer_tokens must name one for each of the 2 placeholder_tokens\n"},
@@ -85,6 +89,22 @@ func TestValidateMessages(t *testing.T) {
 				t.Errorf("got %q, want %q", got, tt.detail)
 			}
 		})
+	}
+}
+
+// TestStrengthAllowed holds that what leaves a step to run is taken, and any strength where no picture is given.
+func TestStrengthAllowed(t *testing.T) {
+	c := testCatalogue(t)
+	for _, input := range []string{
+		`{"prompt_strength":0}`,
+		`{"image":"https://x.invalid/a.png","prompt_strength":0.05,"num_inference_steps":20}`,
+		`{"image":"https://x.invalid/a.png","prompt_strength":0.3334,"num_inference_steps":3}`,
+		`{"image":"https://x.invalid/a.png","prompt_strength":1,"num_inference_steps":1}`,
+		`{"image":"https://x.invalid/a.png"}`,
+	} {
+		if _, _, err := c.Validate(c.Versions(ProgramLora)[0], parse(t, input)); err != nil {
+			t.Errorf("%s: %v", input, err)
+		}
 	}
 }
 
