@@ -72,7 +72,8 @@ var (
 // Expand writes a prompt in joined names: "<2>" becomes "<s1-0><s1-1>", and so
 // does a token's own name, such as "<neon>", where one set alone has it. "<2>"
 // of a set without tokens becomes nothing; dropped lists such numbers, for the
-// log. A number beyond the sets is an error. Without any sets prompts are left as
+// log. A number beyond the sets is an error, of
+// which the prompt's name is the subject. Without any sets prompts are left as
 // they are, and dropped lists all of their numbers.
 func (v *Vocabulary) Expand(prompt string) (expanded string, dropped []int, err error) {
 	if len(v.counts) == 0 {
@@ -94,7 +95,7 @@ func (v *Vocabulary) Expand(prompt string) (expanded string, dropped []int, err 
 		n, convErr := strconv.Atoi(m[1])
 		if convErr != nil || n < 1 || n > len(v.counts) {
 			if err == nil {
-				err = fmt.Errorf("the prompt has %s, but %s", found, mountedText(len(v.counts)))
+				err = fmt.Errorf("has %s, but %s", found, mountedText(len(v.counts)))
 			}
 			return found
 		}

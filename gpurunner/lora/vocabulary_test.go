@@ -36,9 +36,9 @@ func TestVocabulary(t *testing.T) {
 		{name: "NoFiles", prompt: "a photo of <1> riding a horse on mars", want: "a photo of <1> riding a horse on mars", dropped: []int{1}},
 		{name: "NoFilesTwice", prompt: "<2> and <1>, <2> <99999999999999999999>", want: "<2> and <1>, <2> <99999999999999999999>", dropped: []int{2, 1}},
 		{name: "Other", sets: []*lora.Set{two}, prompt: "1 < 2 > 0 <b>", want: "1 < 2 > 0 <b>"},
-		{name: "ErrThird", sets: []*lora.Set{two, neon}, prompt: "<1> <3>", err: "the prompt has <3>, but there are 2 LoRA files, <1> to <2>"},
-		{name: "ErrSecond", sets: []*lora.Set{two}, prompt: "<2>", err: "the prompt has <2>, but there is one LoRA file, <1>"},
-		{name: "ErrZero", sets: []*lora.Set{two}, prompt: "<0>", err: "the prompt has <0>"},
+		{name: "ErrThird", sets: []*lora.Set{two, neon}, prompt: "<1> <3>", err: "has <3>, but there are 2 LoRA files, <1> to <2>"},
+		{name: "ErrSecond", sets: []*lora.Set{two}, prompt: "<2>", err: "has <2>, but there is one LoRA file, <1>"},
+		{name: "ErrZero", sets: []*lora.Set{two}, prompt: "<0>", err: "has <0>"},
 		{name: "ErrHuge", sets: []*lora.Set{two}, prompt: "<99999999999999999999>", err: "there is one LoRA file"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

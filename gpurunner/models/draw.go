@@ -60,22 +60,16 @@ func (e *Engine) draw(ctx context.Context, t *worker.Task, seat *generate.Seat) 
 		return err
 	}
 	defer concepts.Release()
-	for _, text := range []struct {
-		from string
-		to   *string
-	}{{in.Prompt, &r.Prompt}, {in.NegativePrompt, &r.Negative}} {
-		expanded, dropped, err := concepts.Expand(text.from)
-		if err != nil {
-			return err
+	var dropped []int
+	if r.Prompt, r.Negative, dropped, err = expandPrompts(concepts.Expand, in); err != nil {
+		return err
+	}
+	for _, n := range dropped {
+		if len(mounts) == 0 {
+			t.Logf("<%d> is drawn as the text that it is: lora_urls names no file.", n)
+			continue
 		}
-		for _, n := range dropped {
-			if len(mounts) == 0 {
-				t.Logf("<%d> is drawn as the text that it is: lora_urls names no file.", n)
-				continue
-			}
-			t.Logf("<%d> has no tokens of its own and was left out of the prompt.", n)
-		}
-		*text.to = expanded
+		t.Logf("<%d> has no tokens of its own and was left out of the prompt.", n)
 	}
 	r.Seat, r.Concepts, r.Words = seat, concepts, concepts.Words
 	r.Progress = func(s generate.Step) { t.Step("sampling", s.Image*s.Steps+s.Step, s.Images*s.Steps, 0, "") }
@@ -88,6 +82,19 @@ func (e *Engine) draw(ctx context.Context, t *worker.Task, seat *generate.Seat) 
 		}
 		return t.Output(ctx, fmt.Sprintf("out-%d.png", i), "image/png", &file)
 	})
+}
+
+// expandPrompts writes both prompts in joined names. An error says which of them it is about.
+func expandPrompts(expand func(string) (string, []int, error), in events.LoraInput) (prompt, negative string, dropped []int, err error) {
+	prompt, dropped, err = expand(in.Prompt)
+	if err != nil {
+		return "", "", nil, fmt.Errorf("the prompt %w", err)
+	}
+	negative, more, err := expand(in.NegativePrompt)
+	if err != nil {
+		return "", "", nil, fmt.Errorf("negative_prompt %w", err)
+	}
+	return prompt, negative, append(dropped, more...), nil
 }
 
 // fetcher opens what an input names.

@@ -124,12 +124,12 @@ func draw(cmd *cobra.Command, prompt string, f *drawFlags) error {
 	}
 	defer concepts.Release()
 	for _, text := range []struct {
-		from string
-		to   *string
-	}{{prompt, &r.Prompt}, {f.negative, &r.Negative}} {
+		name, from string
+		to         *string
+	}{{"the prompt", prompt, &r.Prompt}, {"the negative prompt", f.negative, &r.Negative}} {
 		expanded, dropped, err := concepts.Expand(text.from)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s %w", text.name, err)
 		}
 		for _, n := range dropped {
 			if len(f.loras) == 0 {
