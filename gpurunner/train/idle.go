@@ -4,6 +4,7 @@ import "fmt"
 
 // Idle says which options have no effect beside the others, a sentence each.
 // given reports which were chosen by somebody: of the rest nobody needs to know.
+// A warm-up that the schedule does not have is noted by the run itself.
 func (o Options) Idle(given func(name string) bool) []string {
 	full := o.Method == MethodDreamBooth
 	var idle []string
@@ -22,8 +23,6 @@ func (o Options) Idle(given func(name string) bool) []string {
 		{"learning_rate_text", !o.TrainTextEncoder, "without train_text_encoder"},
 		{"learning_rate_ti", o.MaxTrainStepsTI == 0, "when max_train_steps_ti is 0"},
 		{"lr_scheduler", o.MaxTrainStepsTI == 0, "when max_train_steps_ti is 0"},
-		{"lr_warmup_steps", o.LRScheduler == ScheduleConstant, "with the schedule constant: choose constant_with_warmup"},
-		{"lr_warmup_steps_lora", o.LRSchedulerLoRA == ScheduleConstant, "with the schedule constant: choose constant_with_warmup"},
 		{"lora_rank", full, "when the whole UNet is trained"},
 		{"lora_targets", full, "when the whole UNet is trained"},
 		{"lora_dropout_p", full, "when the whole UNet is trained"},

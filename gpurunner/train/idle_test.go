@@ -32,7 +32,7 @@ func TestIdle(t *testing.T) {
 			}
 		})
 	}
-	for _, f := range []string{"color_jitter", "mask_temperature", "lr_warmup_steps_lora", "lora_targets"} {
+	for _, f := range []string{"color_jitter", "mask_temperature", "continue_inversion_lr", "lora_targets"} {
 		if !slices.ContainsFunc(Fields(), func(x Field) bool { return x.Name == f }) {
 			t.Errorf("%s is no option", f)
 		}

@@ -143,6 +143,9 @@ func runTrain(cmd *cobra.Command, pictures string, f *trainFlags) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := o.CheckFormat(format); err != nil {
+		return err
+	}
 	for _, note := range o.Idle(func(name string) bool { return cmd.Flags().Changed(strings.ReplaceAll(name, "_", "-")) }) {
 		fmt.Fprintf(messages, "lowrank: %s\n", note)
 	}

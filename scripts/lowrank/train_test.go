@@ -116,6 +116,7 @@ func TestTrainErrors(t *testing.T) {
 		{"Rank", []string{"--lora-rank", "0", zip}, "lora_rank is 0; it must be from 1 to 128"},
 		{"NotANumber", []string{"--learning-rate-unet", "fast", zip}, `--learning-rate-unet: learning_rate_unet: "fast" does not fit; want a number`},
 		{"Resolution", []string{"--resolution", "512", zip}, "resolution is 512; the base emoji-64 takes multiples of 16 from 64 to 128"},
+		{"Name", []string{"--format", "kohya", "--placeholder-tokens", "a.b", zip}, "a.b"},
 		{"Format", []string{"--format", "pickle", zip}, `format is "pickle"`},
 		{"Base", []string{"--base", "sd9", zip}, `there is no base model "sd9"`},
 		{"Missing", []string{filepath.Join(t.TempDir(), "none.zip")}, "no such file"},
