@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 
@@ -78,6 +79,9 @@ func run() error {
 	half := flag.String("base-f16", "", "the same base in f16")
 	flag.Parse()
 
+	if err := exec.Command(*python, "-c", "import torch").Run(); err != nil {
+		return fmt.Errorf("%s cannot run the peers: `pip install -r scripts/bench/peers/requirements.txt`, and name that interpreter with -python", *python)
+	}
 	dev, err := cpu.New(cpu.Options{Threads: *threads})
 	if err != nil {
 		return err
