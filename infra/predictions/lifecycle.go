@@ -100,9 +100,13 @@ func (s *Store) Arrived(ctx context.Context, o events.ObjectCreated, refusal str
 	return nil
 }
 
+// againAfter is how much later a job comes back each time that it or its neighbours take down a runner: what passes by
+// itself, such as another program's hunger for memory, shall not use up a job's tries within seconds.
+const againAfter = 15 * time.Second
+
 // Forsake says that a runner is dead, and that these messages of a queue were leased to it. Its jobs are free at once,
-// as if their leases had run out, and the messages come again; without it both happen by themselves, later. Only who
-// knows that the runner's process has ended may call it.
+// as if their leases had run out, and the messages come again, at once the first time; without it both happen by
+// themselves, later. Only who knows that the runner's process has ended may call it.
 func (s *Store) Forsake(ctx context.Context, queue, runner string, held []infra.Message) error {
 	var errs []error
 	for _, m := range held {
@@ -119,7 +123,8 @@ func (s *Store) Forsake(ctx context.Context, queue, runner string, held []infra.
 				continue
 			}
 		}
-		err := retry.Do(ctx, s.clock, func() error { return s.queues.Queue(queue).Extend(ctx, m.Receipt, 0) })
+		wait := time.Duration(m.Receives-1) * againAfter
+		err := retry.Do(ctx, s.clock, func() error { return s.queues.Queue(queue).Extend(ctx, m.Receipt, wait) })
 		if err != nil && !errors.Is(err, infra.ErrGone) {
 			errs = append(errs, err)
 		}
