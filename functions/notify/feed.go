@@ -40,7 +40,7 @@ func New(p infra.Ports, client *http.Client, log *slog.Logger) *Notifier {
 	c := *client
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	c.Timeout = deliverTimeout
-	return &Notifier{ports: p, jobs: predictions.New(p), reg: registry.Open(p.Documents), client: &c, log: log, Visibility: 15 * time.Second}
+	return &Notifier{ports: p, jobs: predictions.New(p), reg: registry.Open(p.Documents), client: &c, log: infra.CutKeys(log), Visibility: 15 * time.Second}
 }
 
 // Change turns one step in a job's life into messages. Called again it sends them again, which does no
