@@ -26,7 +26,7 @@ type keyCutter struct{ slog.Handler }
 
 // Handle implements slog.Handler.
 func (h keyCutter) Handle(ctx context.Context, r slog.Record) error {
-	cut := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
+	cut := slog.NewRecord(r.Time, r.Level, cutText(r.Message), r.PC)
 	r.Attrs(func(a slog.Attr) bool {
 		cut.AddAttrs(cutAttr(a))
 		return true

@@ -37,7 +37,7 @@ func (s *server) object(c *call) (map[string]any, error) {
 	return o, nil
 }
 
-// body reads at most limit bytes. Large ones are read a few at a time, so that memory stays bounded: one that turns
+// body reads at most limit bytes. Large ones are read a few at a time, since they would fill the memory first: one that turns
 // out to be large takes a place when it does, and one that only says so or has no length takes none.
 func (s *server) body(c *call, limit int64) ([]byte, error) {
 	if c.ContentLength > limit {

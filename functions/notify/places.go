@@ -25,6 +25,7 @@ const (
 	maxWaiting   = 1000                  // of one owner in memory; more wait as messages alone
 	comesBack    = 15 * time.Second      // a message comes back after this at the soonest,
 	comesBackGap = 25 * time.Millisecond // and this after the owner's last: 40 a second, whatever waits
+	busComesBack = time.Second           // announcements, which wait as messages alone
 )
 
 // receiver is who is told: a host with its port, for one owner. The zero one is the bus of announcements.
@@ -57,7 +58,7 @@ type places struct {
 type ownerState struct {
 	busy    int
 	hosts   map[string]*hostState
-	waiting []waiter  // first come, first served
+	waiting []waiter  // first come, first served, but for who enters while a place is free
 	back    time.Time // when the last message that was sent back comes
 }
 
@@ -85,6 +86,9 @@ func (p *places) enter(t turn, now time.Time) (ok bool, again time.Duration) {
 		}
 		o.take(t.host)
 		return true, 0
+	}
+	if t.receiver == (receiver{}) {
+		return false, busComesBack // not in memory: nothing notes that it was published, and the message would do it twice
 	}
 	if at >= 0 && now.Before(o.waiting[at].until) {
 		return false, 0

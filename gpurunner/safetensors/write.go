@@ -77,12 +77,12 @@ func Write(w io.Writer, tensors []Entry, metadata map[string]string) error {
 func WriteFile(path string, tensors []Entry, metadata map[string]string) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.partial")
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, withoutName(err))
+		return about(path, err)
 	}
 	defer func() {
 		if err != nil {
 			_ = f.Close() // already closed, or of no use
-			err = errors.Join(fmt.Errorf("%s: %w", path, withoutName(err)), os.Remove(f.Name()))
+			err = errors.Join(about(path, err), os.Remove(f.Name()))
 		}
 	}()
 	b := bufio.NewWriterSize(f, 1<<20)
@@ -108,17 +108,17 @@ func WriteFile(path string, tensors []Entry, metadata map[string]string) (err er
 	return nil
 }
 
-// withoutName leaves the temporary file's name out of an error.
-func withoutName(err error) error {
+// about is an error of writing path, with no word of the temporary file.
+func about(path string, err error) error {
 	var of *fs.PathError
 	if errors.As(err, &of) {
-		return of.Err
+		return &fs.PathError{Op: "write", Path: path, Err: of.Err}
 	}
 	var link *os.LinkError
 	if errors.As(err, &link) {
-		return link.Err
+		return &fs.PathError{Op: "write", Path: path, Err: link.Err}
 	}
-	return err
+	return fmt.Errorf("%s: %w", path, err)
 }
 
 // syncDir makes the renaming last through a power cut where directories can be flushed.

@@ -62,6 +62,9 @@ type mergeList []byte
 
 // UnmarshalJSON reads both shapes: "a b", and since tokenizers 0.20 ["a", "b"].
 func (m *mergeList) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		return nil
+	}
 	var lines []string
 	var pairs [][]string
 	if err := json.Unmarshal(b, &lines); err != nil {
@@ -70,9 +73,8 @@ func (m *mergeList) UnmarshalJSON(b []byte) error {
 			return errors.New(`merges: want a list of "a b" or of ["a", "b"]`)
 		}
 	}
-	for i, line := range lines {
-		pair := strings.Split(line, " ")
-		pairs, lines[i] = append(pairs, pair), ""
+	for _, line := range lines {
+		pairs = append(pairs, strings.Split(line, " "))
 	}
 	out := bytes.NewBufferString("#version: 0.2\n")
 	for i, p := range pairs {

@@ -29,7 +29,7 @@ type SaveError struct {
 }
 
 func (e *SaveError) Error() string {
-	return fmt.Sprintf("progress could not be kept in %s: %v", e.Path, e.Err)
+	return fmt.Sprintf("progress could not be kept: %v", e.Err)
 }
 
 func (e *SaveError) Unwrap() error { return e.Err }

@@ -21,8 +21,9 @@ func TestIdle(t *testing.T) {
 		}, all, nil},
 		{"Jitter", func(o *Options) { o.ColorJitter, o.CachedLatents = true, true }, func(name string) bool { return name == "color_jitter" },
 			[]string{"color_jitter has no effect with cached_latents, which keeps each picture as it is"}},
-		{"DreamBooth", func(o *Options) { o.Method = MethodDreamBooth }, func(name string) bool { return name == "lora_rank" },
-			[]string{"lora_rank has no effect when the whole UNet is trained"}},
+		{"DreamBooth", func(o *Options) { o.Method, o.TrainTextEncoder = MethodDreamBooth, false }, func(name string) bool { return name == "lora_rank" || name == "lora_scale" },
+			[]string{"lora_rank has no effect when the whole UNet is trained, and no text encoder", "lora_scale has no effect when the whole UNet is trained"}},
+		{"DreamBoothText", func(o *Options) { o.Method, o.TrainTextEncoder = MethodDreamBooth, true }, func(name string) bool { return name == "lora_rank" }, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o := Advanced()
@@ -32,9 +33,17 @@ func TestIdle(t *testing.T) {
 			}
 		})
 	}
-	for _, f := range []string{"color_jitter", "mask_temperature", "continue_inversion_lr", "lora_targets"} {
-		if !slices.ContainsFunc(Fields(), func(x Field) bool { return x.Name == f }) {
-			t.Errorf("%s is no option", f)
+	o := Advanced()
+	o.Method, o.ColorJitter, o.CachedLatents, o.TrainTextEncoder, o.MaxTrainStepsTI = MethodDreamBooth, true, true, false, 0
+	asked := 0
+	o.Idle(func(name string) bool {
+		asked++
+		if !slices.ContainsFunc(Fields(), func(f Field) bool { return f.Name == name }) {
+			t.Errorf("%s is no option", name)
 		}
+		return true
+	})
+	if asked < 12 {
+		t.Errorf("%d options may be without effect, want all that can be", asked)
 	}
 }

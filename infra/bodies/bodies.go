@@ -56,7 +56,12 @@ func (g *Guard) hurry(patience time.Duration) {
 		b.mu.Lock()
 		if b.err == nil { // one that has ended needs no deadline, and its connection must have none
 			b.left = min(b.left, g.patience)
-			b.arm()
+			if b.reading {
+				b.began = time.Now()
+			}
+			if b.reading || !b.streamed { // of HTTP/2 a deadline ends the body even while no one reads
+				b.arm()
+			}
 		}
 		b.mu.Unlock()
 	}
@@ -92,11 +97,13 @@ type body struct {
 	control  *http.ResponseController
 	streamed bool // HTTP/2
 
-	mu    sync.Mutex
-	left  time.Duration // until Minimum more must be there
-	until time.Time     // when it must have ended; zero is never
-	got   int           // bytes of the next Minimum
-	err   error         // what Read ended with
+	mu      sync.Mutex
+	left    time.Duration // until Minimum more must be there
+	until   time.Time     // when it must have ended; zero is never
+	reading bool          // a Read is under way,
+	began   time.Time     // and counts since
+	got     int           // bytes of the next Minimum
+	err     error         // what Read ended with
 }
 
 // arm sets the connection's deadline. mu is held, or no one else knows b. Where no deadline can be set, as in
@@ -116,9 +123,9 @@ func (b *body) Read(p []byte) (int, error) {
 		defer b.mu.Unlock()
 		return 0, b.err
 	}
+	b.reading, b.began = true, time.Now()
 	b.arm()
 	b.mu.Unlock()
-	start := time.Now()
 	n, err := b.ReadCloser.Read(p)
 
 	b.guard.mu.Lock()
@@ -126,7 +133,8 @@ func (b *body) Read(p []byte) (int, error) {
 	b.guard.mu.Unlock()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.left -= time.Since(start)
+	b.reading = false
+	b.left -= time.Since(b.began)
 	if b.got += n; b.got >= Minimum {
 		b.got, b.left = 0, patience
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/url"
+	"strings"
 )
 
 // checkAddress holds the value of a flag to be a URL that others can be made from (base) or that can be posted to;
@@ -17,7 +18,7 @@ func checkAddress(flag, value string, base bool) error {
 		return fmt.Errorf("--%s %s: it must begin with http:// or https:// and name a host, as https://lowrank.example.com does", flag, quoted(value))
 	case u.User != nil:
 		return fmt.Errorf("--%s: it must not hold a user name or password", flag)
-	case u.Fragment != "" || base && (u.RawQuery != "" || u.ForceQuery):
+	case strings.Contains(value, "#") || base && (u.RawQuery != "" || u.ForceQuery):
 		what := "#"
 		if base {
 			what = "? or #"

@@ -69,7 +69,7 @@ func TestOutputs(t *testing.T) {
 		{"Checkpoint", "train --checkpoint model.safetensors pictures.zip", "model.safetensors is there already"},
 		{"CheckpointIsOut", "train --checkpoint x.safetensors --out x.safetensors pictures.zip", "progress is kept in a file of its own"},
 		{"CheckpointFolder", "train --checkpoint . pictures.zip", "--checkpoint . is a folder"},
-		{"Pictures", "train --out pictures.zip pictures.zip", "would replace the pictures"},
+		{"Pictures", "train --out pictures.zip pictures.zip", "would replace what the training reads"},
 		{"Folder", "train --out . pictures.zip", "--out . is a folder"},
 		{"NoName", "train /", "name its file with --out"},
 		{"Device", "generate --out " + os.DevNull + " x", "is a device or a pipe"},

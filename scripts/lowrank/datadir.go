@@ -34,8 +34,13 @@ func existingData(flag string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := os.Stat(dir); err != nil {
+	switch info, err := os.Stat(dir); {
+	case errors.Is(err, os.ErrNotExist):
 		return "", fmt.Errorf("there is no data folder %s: `lowrank serve` makes it; --data names another", dir)
+	case err != nil:
+		return "", fmt.Errorf("the data folder %s cannot be opened (%w); --data names another", dir, reason(err))
+	case !info.IsDir():
+		return "", fmt.Errorf("%s is no folder; --data names another", dir)
 	}
 	return dir, nil
 }
@@ -46,10 +51,10 @@ func openData(ctx context.Context, dir string, o local.Options) (*local.Store, e
 	if err == nil {
 		return store, nil
 	}
-	why := reason(err)
 	if infra.KindOf(err) == infra.ErrFull {
-		why = infra.ErrFull
+		return nil, fmt.Errorf("no space is left for the data folder %s: free some space there, or name another folder with --data", dir)
 	}
+	why := reason(err)
 	return nil, fmt.Errorf("the data folder %s cannot be opened (%w); --data names another", dir, why)
 }
 

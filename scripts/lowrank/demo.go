@@ -1,13 +1,17 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 	"unicode"
 
@@ -47,7 +51,11 @@ all over HTTP as any client would. It ends with one picture that shows what was 
 				return err
 			}
 			bars := &bars{cmd: cmd}
-			res, err := demo.Run(cmd.Context(), demo.Options{Binary: self, Dir: dir, Out: cmd.OutOrStdout(), Write: writeFile, Progress: bars.set})
+			ctx, cancel := context.WithCancel(cmd.Context())
+			defer cancel()
+			signal.Ignore(syscall.SIGPIPE) // it would end this at once, and leave the folder
+			out := &audience{w: cmd.OutOrStdout(), gone: cancel}
+			res, err := demo.Run(ctx, demo.Options{Binary: self, Dir: dir, Out: out, Write: writeFile, Progress: bars.set})
 			bars.close()
 			if err != nil {
 				if keep == "" {
@@ -65,6 +73,21 @@ all over HTTP as any client would. It ends with one picture that shows what was 
 	cmd.Flags().StringVar(&keep, "keep", "", "folder to work in (default: a temporary one)")
 	cmd.Flags().BoolVar(&open, "open", false, "open the contact sheet at the end")
 	return cmd
+}
+
+// audience is who reads what the demo says; when nobody does any more, it ends.
+type audience struct {
+	w    io.Writer
+	gone func()
+}
+
+// Write implements io.Writer.
+func (a *audience) Write(p []byte) (int, error) {
+	n, err := a.w.Write(p)
+	if err != nil {
+		a.gone()
+	}
+	return n, err
 }
 
 // demoBytes is what the demo may take of the disk on its way; at the end it is a fifth.

@@ -72,7 +72,9 @@ func sameFile(a, b string) bool {
 	if errX == nil && errY == nil {
 		return os.SameFile(x, y)
 	}
-	return filepath.Clean(a) == filepath.Clean(b)
+	a, errX = filepath.Abs(a)
+	b, errY = filepath.Abs(b)
+	return errX == nil && errY == nil && a == b
 }
 
 // reason leaves the name out of an error about a file: that of a temporary one

@@ -26,7 +26,6 @@ func main() {
 	if !signal.Ignored(syscall.SIGHUP) { // nohup has it ignored
 		signals = append(signals, syscall.SIGHUP) // the terminal was closed
 	}
-	signals = append(signals, syscall.SIGPIPE) // whoever read the output is gone
 	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	defer stop()
 	err := root().ExecuteContext(ctx)

@@ -125,7 +125,7 @@ func runTrain(cmd *cobra.Command, pictures string, f *trainFlags) (err error) {
 	if f.checkpoint == "" {
 		f.checkpoint = f.out + ".checkpoint"
 	}
-	if err := checkTrainFiles(pictures, f); err != nil { // not after hours of training
+	if err := checkTrainFiles(pictures, cmd.Flags().Lookup("class-data").Value.String(), f); err != nil { // not after hours of training
 		return err
 	}
 	switch {
@@ -204,8 +204,13 @@ func runTrain(cmd *cobra.Command, pictures string, f *trainFlags) (err error) {
 		}
 		return err
 	}
-	if err := writeResult(f, result, format); err != nil {
+	if err := writeConcept(f.out, result, format); err != nil {
 		return rescue(f, result, format, err)
+	}
+	if f.curve {
+		if err := writeCurve(f.out, result.Curve); err != nil { // the concept is there
+			fmt.Fprintf(messages, "lowrank: the loss curve could not be written: %v\n", err)
+		}
 	}
 	fmt.Fprintf(messages, "lowrank: trained in %s", time.Since(began).Round(time.Second))
 	if tuning.steps > 0 {
@@ -213,20 +218,28 @@ func runTrain(cmd *cobra.Command, pictures string, f *trainFlags) (err error) {
 	}
 	fmt.Fprintf(messages, ", %.2f GiB of memory at the peak\n", float64(pool.Device.Stats().Peak)/(1<<30))
 	fmt.Fprintln(cmd.OutOrStdout(), f.out)
+	for _, written := range resultFiles(f.out) {
+		if sameFile(written, f.checkpoint) { // one name on this file system
+			return nil
+		}
+	}
 	return ignoreMissing(os.Remove(f.checkpoint))
 }
 
 // checkTrainFiles refuses files that a training could not write, or would take
 // from the user.
-func checkTrainFiles(pictures string, f *trainFlags) error {
+func checkTrainFiles(pictures, classData string, f *trainFlags) error {
 	if err := errors.Join(checkOutput("--out", f.out), checkOutput("--checkpoint", f.checkpoint)); err != nil {
 		return err
 	}
 	switch {
 	case sameFile(f.out, f.checkpoint):
 		return fmt.Errorf("--out and --checkpoint are both %s; progress is kept in a file of its own", f.out)
-	case sameFile(f.out, pictures):
-		return fmt.Errorf("--out %s would replace the pictures; name another file", f.out)
+	}
+	for _, needed := range []string{pictures, f.base, classData} {
+		if needed != "" && sameFile(f.out, needed) {
+			return fmt.Errorf("--out %s would replace what the training reads; name another file", f.out)
+		}
 	}
 	if _, err := os.Stat(f.checkpoint); err == nil && !f.resume {
 		return fmt.Errorf("%s is there already: if it holds the progress of a training that was stopped, go on with --resume; else remove it, or name another file with --checkpoint", f.checkpoint)
@@ -310,35 +323,38 @@ func rescue(f *trainFlags, result *train.Result, format lora.Format, why error) 
 	if err != nil {
 		return why
 	}
-	elsewhere := *f
-	elsewhere.out = filepath.Join(dir, filepath.Base(f.out))
-	if err := writeResult(&elsewhere, result, format); err != nil {
+	elsewhere := filepath.Join(dir, filepath.Base(f.out))
+	if err := writeConcept(elsewhere, result, format); err != nil {
 		return errors.Join(why, ignoreMissing(os.RemoveAll(dir)))
 	}
-	return fmt.Errorf("%w; the result was written to %s instead", why, elsewhere.out)
+	return fmt.Errorf("%w; the result was written to %s instead", why, elsewhere)
 }
 
-// writeResult writes the concept, and its loss curve beside it.
-func writeResult(f *trainFlags, result *train.Result, format lora.Format) error {
-	stem := strings.TrimSuffix(f.out, filepath.Ext(f.out))
-	if result.UNet != nil {
-		if err := safetensors.WriteFile(f.out, result.UNet, map[string]string{"format": "pt"}); err != nil {
-			return err
-		}
-		if len(result.Set.Tokens) > 0 || len(result.Set.Adapters) > 0 {
-			if err := lora.WriteFile(stem+"-tokens.safetensors", result.Set, format); err != nil {
-				return err
-			}
-		}
-	} else if err := lora.WriteFile(f.out, result.Set, format); err != nil {
+// resultFiles are those that a training writes: the concept, or a UNet with the
+// words beside it, and the loss curve.
+func resultFiles(out string) []string {
+	stem := strings.TrimSuffix(out, filepath.Ext(out))
+	return []string{out, stem + "-tokens.safetensors", stem + "-loss.csv", stem + "-loss.png"}
+}
+
+func writeConcept(out string, result *train.Result, format lora.Format) error {
+	if result.UNet == nil {
+		return lora.WriteFile(out, result.Set, format)
+	}
+	if err := safetensors.WriteFile(out, result.UNet, map[string]string{"format": "pt"}); err != nil {
 		return err
 	}
-	if !f.curve {
+	if len(result.Set.Tokens) == 0 && len(result.Set.Adapters) == 0 {
 		return nil
 	}
+	return lora.WriteFile(resultFiles(out)[1], result.Set, format)
+}
+
+func writeCurve(out string, curve train.Curve) error {
 	var csv, png bytes.Buffer
-	if err := errors.Join(result.Curve.CSV(&csv), result.Curve.PNG(&png)); err != nil {
+	if err := errors.Join(curve.CSV(&csv), curve.PNG(&png)); err != nil {
 		return err
 	}
-	return errors.Join(writeFile(stem+"-loss.csv", csv.Bytes()), writeFile(stem+"-loss.png", png.Bytes()))
+	files := resultFiles(out)
+	return errors.Join(writeFile(files[2], csv.Bytes()), writeFile(files[3], png.Bytes()))
 }

@@ -63,7 +63,10 @@ func doctorCPU(w io.Writer, dev *cpu.Device, precision device.DType) error {
 	defer reference.Close()
 	begin := time.Now()
 	checks, err := selftest.Run(dev, reference, precision)
-	if err = errors.Join(err, selftest.Write(w, checks)); err != nil {
+	if err != nil {
+		return err
+	}
+	if err := selftest.Write(w, checks); err != nil {
 		return fmt.Errorf("this processor computes wrong with its own kernels (%w): report it, and set LOWRANK_CPU=%s meanwhile", err, cpu.KernelSets()[0])
 	}
 	fmt.Fprintf(w, "self-test      %v\n", time.Since(begin).Round(time.Millisecond))
