@@ -1,20 +1,16 @@
 package safetensors
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"unicode/utf8"
 
+	"github.com/lowrank/lowrank/gpurunner/atomicfile"
 	"github.com/lowrank/lowrank/gpurunner/safetensors/half"
 )
 
@@ -72,61 +68,9 @@ func Write(w io.Writer, tensors []Entry, metadata map[string]string) error {
 	return nil
 }
 
-// WriteFile writes a file at path as Write does. It appears whole or not at all: it is written beside, flushed to
-// the disk and renamed, replacing what was there.
-func WriteFile(path string, tensors []Entry, metadata map[string]string) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.partial")
-	if err != nil {
-		return about(path, err)
-	}
-	defer func() {
-		if err != nil {
-			_ = f.Close() // already closed, or of no use
-			err = errors.Join(about(path, err), os.Remove(f.Name()))
-		}
-	}()
-	b := bufio.NewWriterSize(f, 1<<20)
-	if err := Write(b, tensors, metadata); err != nil {
-		return err
-	}
-	if err := b.Flush(); err != nil {
-		return err
-	}
-	if err := f.Chmod(0o644); err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	syncDir(filepath.Dir(path))
-	return nil
-}
-
-// about is an error of writing path, with no word of the temporary file.
-func about(path string, err error) error {
-	var of *fs.PathError
-	if errors.As(err, &of) {
-		return &fs.PathError{Op: "write", Path: path, Err: of.Err}
-	}
-	var link *os.LinkError
-	if errors.As(err, &link) {
-		return &fs.PathError{Op: "write", Path: path, Err: link.Err}
-	}
-	return fmt.Errorf("%s: %w", path, err)
-}
-
-// syncDir makes the renaming last through a power cut where directories can be flushed.
-func syncDir(dir string) {
-	if d, err := os.Open(dir); err == nil {
-		_ = d.Sync()
-		_ = d.Close()
-	}
+// WriteFile writes a file at path as Write does. It appears whole or not at all, see [atomicfile.Write].
+func WriteFile(path string, tensors []Entry, metadata map[string]string) error {
+	return atomicfile.Write(path, 0o644, func(w io.Writer) error { return Write(w, tensors, metadata) })
 }
 
 func (e *Entry) validate() error {

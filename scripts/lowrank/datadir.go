@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/lowrank/lowrank/gpurunner/atomicfile"
 	"github.com/lowrank/lowrank/infra"
 	"github.com/lowrank/lowrank/infra/local"
 )
@@ -38,7 +39,7 @@ func existingData(flag string) (string, error) {
 	case errors.Is(err, os.ErrNotExist):
 		return "", fmt.Errorf("there is no data folder %s: `lowrank serve` makes it; --data names another", dir)
 	case err != nil:
-		return "", fmt.Errorf("the data folder %s cannot be opened (%w); --data names another", dir, reason(err))
+		return "", fmt.Errorf("the data folder %s cannot be opened (%w); --data names another", dir, atomicfile.Reason(err))
 	case !info.IsDir():
 		return "", fmt.Errorf("%s is no folder; --data names another", dir)
 	}
@@ -54,7 +55,7 @@ func openData(ctx context.Context, dir string, o local.Options) (*local.Store, e
 	if infra.KindOf(err) == infra.ErrFull {
 		return nil, fmt.Errorf("no space is left for the data folder %s: free some space there, or name another folder with --data", dir)
 	}
-	why := reason(err)
+	why := atomicfile.Reason(err)
 	return nil, fmt.Errorf("the data folder %s cannot be opened (%w); --data names another", dir, why)
 }
 

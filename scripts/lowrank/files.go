@@ -3,41 +3,25 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
+	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/lowrank/lowrank/gpurunner/atomicfile"
 )
 
-// writeFile writes data beside path, flushes it, and renames it into place:
-// path is the old file or the whole new one, never half of it.
+// writeFile writes a file that is the old one or the whole new one, never half of
+// it.
 func writeFile(path string, data []byte) error { return writeMode(path, data, 0o644) }
 
 // writePrivate is writeFile of a file that only its owner may read.
 func writePrivate(path string, data []byte) error { return writeMode(path, data, 0o600) }
 
-func writeMode(path string, data []byte, mode os.FileMode) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".lowrank-*")
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, reason(err))
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("%s: %w", path, reason(err)), ignoreMissing(os.Remove(f.Name())))
-		}
-	}()
-	if _, err = f.Write(data); err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Chmod(f.Name(), mode)
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	return err
+func writeMode(path string, data []byte, mode os.FileMode) error {
+	return atomicfile.Write(path, mode, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
 }
 
 // checkOutput refuses, before the work begins, a path to which nothing can be
@@ -60,7 +44,7 @@ func checkOutput(name, path string) error {
 	}
 	f, err := os.CreateTemp(dir, ".lowrank-*")
 	if err != nil {
-		return fmt.Errorf("%s %s: nothing can be written to the folder %s (%w); name a file elsewhere", name, path, dir, reason(err))
+		return fmt.Errorf("%s %s: nothing can be written to the folder %s (%w); name a file elsewhere", name, path, dir, atomicfile.Reason(err))
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
@@ -75,20 +59,6 @@ func sameFile(a, b string) bool {
 	a, errX = filepath.Abs(a)
 	b, errY = filepath.Abs(b)
 	return errX == nil && errY == nil && a == b
-}
-
-// reason leaves the name out of an error about a file: that of a temporary one
-// means nothing to anybody.
-func reason(err error) error {
-	var of *fs.PathError
-	if errors.As(err, &of) {
-		return of.Err
-	}
-	var link *os.LinkError
-	if errors.As(err, &link) {
-		return link.Err
-	}
-	return err
 }
 
 func ignoreMissing(err error) error {

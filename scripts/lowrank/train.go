@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/lowrank/lowrank/gpurunner/atomicfile"
 	"github.com/lowrank/lowrank/gpurunner/base"
 	"github.com/lowrank/lowrank/gpurunner/base/embedded"
 	"github.com/lowrank/lowrank/gpurunner/dataset"
@@ -198,7 +199,7 @@ func runTrain(cmd *cobra.Command, pictures string, f *trainFlags) (err error) {
 		switch _, missing := os.Stat(f.checkpoint); {
 		case !errors.Is(err, context.Canceled):
 		case errors.As(err, &unsaved):
-			fmt.Fprintf(messages, "lowrank: progress could not be kept in %s: %v\n", f.checkpoint, reason(unsaved.Err))
+			fmt.Fprintf(messages, "lowrank: progress could not be kept in %s: %v\n", f.checkpoint, atomicfile.Reason(unsaved.Err))
 		case missing == nil:
 			fmt.Fprintf(messages, "lowrank: progress is kept in %s; go on with the same command and --resume\n", f.checkpoint)
 		}
