@@ -247,7 +247,7 @@ func (n *Notifier) post(ctx context.Context, j *events.Job, event events.Webhook
 	resp, err := n.client.Do(req)
 	if err != nil {
 		n.log.Info("a webhook was not taken", "job", string(j.ID), "event", string(event), "why", unreached(err))
-		if timedOut(err) {
+		if fetch.TimedOut(err) {
 			return unanswered, nil
 		}
 		return refused, nil
@@ -270,15 +270,10 @@ func unreached(err error) string {
 		return fetch.ErrPrivate.Error()
 	case errors.As(err, &lookup):
 		return "the URL's host was not found"
-	case timedOut(err):
+	case fetch.TimedOut(err):
 		return "the receiver did not answer in time"
 	}
 	return "the receiver could not be reached"
-}
-
-func timedOut(err error) bool {
-	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // body is what an event carries, and the number that tells its repetitions apart.

@@ -18,7 +18,8 @@
 // retry whose time has come.
 //
 // What waits is in memory, where it costs no deliverer and goes on as soon as a place is free, and is a delayed
-// message too: after a crash it comes back by that.
+// message too: after a crash it comes back by that. Announcements wait as messages alone: nothing notes that one
+// was published, and by both it would be twice.
 //
 // A Lambda handles one message at a time and knows of no other, so on AWS places bound nothing and the 20 that
 // template.yaml lets run are anybody's. There a job of a slow receiver goes back to the queue's end after one

@@ -72,9 +72,9 @@ var (
 // Expand writes a prompt in joined names: "<2>" becomes "<s1-0><s1-1>", and so
 // does a token's own name, such as "<neon>", where one set alone has it. "<2>"
 // of a set without tokens becomes nothing; dropped lists such numbers, for the
-// log. A number beyond the sets is an error, of
-// which the prompt's name is the subject. Without any sets prompts are left as
-// they are, and dropped lists all of their numbers.
+// log. A number beyond the sets is an error, of which the prompt's name is the
+// subject. Without any sets prompts are left as they are, and dropped lists all
+// of their numbers.
 func (v *Vocabulary) Expand(prompt string) (expanded string, dropped []int, err error) {
 	if len(v.counts) == 0 {
 		for _, m := range reference.FindAllStringSubmatch(prompt, -1) {

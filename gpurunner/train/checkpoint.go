@@ -23,10 +23,7 @@ func (e *CheckpointError) Error() string {
 }
 
 // SaveError says that a checkpoint could not be written.
-type SaveError struct {
-	Path string
-	Err  error
-}
+type SaveError struct{ Err error }
 
 func (e *SaveError) Error() string {
 	return fmt.Sprintf("progress could not be kept: %v", e.Err)
@@ -94,7 +91,7 @@ func (r *run) save() error {
 		"options": r.id.optionsHash, "pictures": r.id.picturesHash, "base": r.id.base, "precision": r.id.precision,
 	}
 	if err := safetensors.WriteFile(r.Checkpoint, entries, meta); err != nil {
-		return &SaveError{r.Checkpoint, err}
+		return &SaveError{err}
 	}
 	if r.Saved != nil {
 		return r.Saved(r.Checkpoint)

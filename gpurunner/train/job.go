@@ -101,8 +101,9 @@ func (o Options) LoadOptions(multiple int) dataset.Options {
 }
 
 // Run trains. When ctx ends it saves a checkpoint, if it may, and returns ctx's
-// error, joined with a *SaveError if that failed. A loss that is no number is a *DivergedError. The model's adapter slots
-// are empty afterwards, whatever happened.
+// error, joined with a *SaveError if that failed. A loss that is no number is a
+// *DivergedError. The model's adapter slots are empty afterwards, whatever
+// happened.
 func Run(ctx context.Context, job Job) (*Result, error) {
 	var result *Result
 	err := job.Model.Pool.Try(func() (err error) {

@@ -191,7 +191,7 @@ func unreachable(ctx context.Context, err error) error {
 		return e
 	case errors.Is(err, ErrPrivate):
 		return refuse(ErrPrivate.Error(), nil)
-	case context.Cause(ctx) == errSlow, isTimeout(err):
+	case context.Cause(ctx) == errSlow, TimedOut(err):
 		return tooSlow(hostOf(err), " to answer")
 	}
 	var asURL *url.Error

@@ -74,8 +74,8 @@ func hostOf(err error) string {
 	return "its server"
 }
 
-// isTimeout reports whether err is the end of some time limit.
-func isTimeout(err error) bool {
+// TimedOut reports whether err is the end of some time limit.
+func TimedOut(err error) bool {
 	var t interface{ Timeout() bool }
 	return errors.As(err, &t) && t.Timeout()
 }

@@ -219,7 +219,7 @@ func runTrain(cmd *cobra.Command, pictures string, f *trainFlags) (err error) {
 	}
 	fmt.Fprintf(messages, ", %.2f GiB of memory at the peak\n", float64(pool.Device.Stats().Peak)/(1<<30))
 	fmt.Fprintln(cmd.OutOrStdout(), f.out)
-	for _, written := range resultFiles(f.out) {
+	for _, written := range []string{f.out, beside(f.out, tokensSuffix), beside(f.out, lossesSuffix), beside(f.out, curveSuffix)} {
 		if sameFile(written, f.checkpoint) { // one name on this file system
 			return nil
 		}
@@ -233,8 +233,7 @@ func checkTrainFiles(pictures, classData string, f *trainFlags) error {
 	if err := errors.Join(checkOutput("--out", f.out), checkOutput("--checkpoint", f.checkpoint)); err != nil {
 		return err
 	}
-	switch {
-	case sameFile(f.out, f.checkpoint):
+	if sameFile(f.out, f.checkpoint) {
 		return fmt.Errorf("--out and --checkpoint are both %s; progress is kept in a file of its own", f.out)
 	}
 	for _, needed := range []string{pictures, f.base, classData} {
@@ -308,7 +307,7 @@ func previewer(f *trainFlags, m *diffusion.Model, card base.Card, seed uint64) f
 		}
 	}
 	return func(ctx context.Context, p train.Preview) error {
-		path := fmt.Sprintf("%s-%s-%05d.png", strings.TrimSuffix(f.out, filepath.Ext(f.out)), p.Phase, p.Step)
+		path := beside(f.out, fmt.Sprintf("-%s-%05d.png", p.Phase, p.Step))
 		r := generate.Request{Prompt: strings.ReplaceAll(prompt, "<1>", p.Concept), Words: p.Words, Seed: seed,
 			Width: card.Drawing.Width, Height: card.Drawing.Height, Steps: card.Drawing.Steps, Guidance: card.Drawing.Guidance}
 		return generate.Draw(ctx, m, r, func(i int, pic *imageops.Picture) error {
@@ -331,12 +330,15 @@ func rescue(f *trainFlags, result *train.Result, format lora.Format, why error) 
 	return fmt.Errorf("%w; the result was written to %s instead", why, elsewhere)
 }
 
-// resultFiles are those that a training writes: the concept, or a UNet with the
-// words beside it, and the loss curve.
-func resultFiles(out string) []string {
-	stem := strings.TrimSuffix(out, filepath.Ext(out))
-	return []string{out, stem + "-tokens.safetensors", stem + "-loss.csv", stem + "-loss.png"}
-}
+// What a training writes beside its result: the words of a UNet, and the losses.
+const (
+	tokensSuffix = "-tokens.safetensors"
+	lossesSuffix = "-loss.csv"
+	curveSuffix  = "-loss.png"
+)
+
+// beside is the file of the result's name with another ending.
+func beside(out, suffix string) string { return strings.TrimSuffix(out, filepath.Ext(out)) + suffix }
 
 func writeConcept(out string, result *train.Result, format lora.Format) error {
 	if result.UNet == nil {
@@ -348,7 +350,7 @@ func writeConcept(out string, result *train.Result, format lora.Format) error {
 	if len(result.Set.Tokens) == 0 && len(result.Set.Adapters) == 0 {
 		return nil
 	}
-	return lora.WriteFile(resultFiles(out)[1], result.Set, format)
+	return lora.WriteFile(beside(out, tokensSuffix), result.Set, format)
 }
 
 func writeCurve(out string, curve train.Curve) error {
@@ -356,6 +358,5 @@ func writeCurve(out string, curve train.Curve) error {
 	if err := errors.Join(curve.CSV(&csv), curve.PNG(&png)); err != nil {
 		return err
 	}
-	files := resultFiles(out)
-	return errors.Join(writeFile(files[2], csv.Bytes()), writeFile(files[3], png.Bytes()))
+	return errors.Join(writeFile(beside(out, lossesSuffix), csv.Bytes()), writeFile(beside(out, curveSuffix), png.Bytes()))
 }
