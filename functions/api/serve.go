@@ -45,11 +45,16 @@ func (s *server) serveBlob(c *call, key string) error {
 	body := &blobReader{ctx: c.Context(), blobs: s.Ports.Blobs, info: info}
 	defer body.Close()
 	// ServeContent does Range, HEAD, If-None-Match and 416. Without a time it compares ETags alone.
-	http.ServeContent(&ranged{ResponseWriter: c.ResponseWriter}, c.Request, "", info.Modified, body)
+	w := &ranged{ResponseWriter: c.ResponseWriter}
+	http.ServeContent(w, c.Request, "", info.Modified, body)
+	if w.refused {
+		return &problem{status: http.StatusRequestedRangeNotSatisfiable, title: "Range Not Satisfiable", detail: "The file does not have the range of bytes that was asked for."}
+	}
 	return nil
 }
 
-// ranged gives ServeContent's refusal of a range the form of all errors here. Content-Range says what there is.
+// ranged holds back ServeContent's refusal of a range, for one in the form of all errors here. Content-Range, which says
+// what there is, stays.
 type ranged struct {
 	http.ResponseWriter
 	refused bool
@@ -59,16 +64,7 @@ type ranged struct {
 func (w *ranged) WriteHeader(status int) {
 	if w.refused = status == http.StatusRequestedRangeNotSatisfiable; !w.refused {
 		w.ResponseWriter.WriteHeader(status)
-		return
 	}
-	body, err := events.Marshal(events.Problem{Title: "Range Not Satisfiable", Detail: "The file does not have the range of bytes that was asked for.", Status: status})
-	if err != nil {
-		body = nil // text and a number always marshal
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.Header().Del("Content-Length")
-	w.ResponseWriter.WriteHeader(status)
-	w.ResponseWriter.Write(body)
 }
 
 // Write implements http.ResponseWriter.

@@ -95,18 +95,16 @@ func (q *queue) lease(ctx context.Context, max int, visibility time.Duration) (m
 		if err := q.bury(ctx, tx, now); err != nil {
 			return err
 		}
-		rows, err := tx.QueryContext(ctx, `SELECT seq, id, body, receives + 1, sent_ms FROM messages
+		rows, err := tx.QueryContext(ctx, `SELECT id, body, receives + 1, sent_ms, seq FROM messages
 			WHERE queue = ? AND dead = 0 AND visible_ms <= ? ORDER BY seq LIMIT ?`, q.name, now.UnixMilli(), max)
 		if err != nil {
 			return err
 		}
 		var seqs []int64
 		messages, err = collect(rows, func(rows *sql.Rows) (infra.Message, error) {
-			m := infra.Message{Receipt: q.s.receipt()}
-			var seq, sent int64
-			err := rows.Scan(&seq, &m.ID, &m.Body, &m.Receives, &sent)
-			m.SentAt = time.UnixMilli(sent).UTC()
-			seqs = append(seqs, seq)
+			var seq int64
+			m, err := scanMessage(rows, &seq)
+			m.Receipt, seqs = q.s.receipt(), append(seqs, seq)
 			return m, err
 		})
 		if err != nil {
@@ -122,6 +120,14 @@ func (q *queue) lease(ctx context.Context, max int, visibility time.Duration) (m
 		return nil
 	})
 	return messages, err
+}
+
+// scanMessage reads a row of id, body, receives, sent_ms, and what was selected beside them.
+func scanMessage(rows *sql.Rows, beside ...any) (m infra.Message, err error) {
+	var sent int64
+	err = rows.Scan(append([]any{&m.ID, &m.Body, &m.Receives, &sent}, beside...)...)
+	m.SentAt = time.UnixMilli(sent).UTC()
+	return m, err
 }
 
 // receipt is a fresh one, which begins with the name of this process.
@@ -141,16 +147,15 @@ func (s *Store) Held(ctx context.Context, queue, name string) ([]infra.Message, 
 		return nil, invalid(op, queue, "a process without a name")
 	}
 	// The character after the full stop is the slash.
-	rows, err := s.read.QueryContext(ctx, `SELECT id, body, receipt, receives, sent_ms FROM messages
+	rows, err := s.read.QueryContext(ctx, `SELECT id, body, receives, sent_ms, receipt FROM messages
 		WHERE receipt > ?1 || '.' AND receipt < ?1 || '/' AND queue = ?2 AND dead = 0 ORDER BY seq`, name, queue)
 	if err != nil {
 		return nil, failed(op, queue, err)
 	}
 	held, err := collect(rows, func(rows *sql.Rows) (infra.Message, error) {
-		var m infra.Message
-		var sent int64
-		err := rows.Scan(&m.ID, &m.Body, &m.Receipt, &m.Receives, &sent)
-		m.SentAt = time.UnixMilli(sent).UTC()
+		receipt := ""
+		m, err := scanMessage(rows, &receipt)
+		m.Receipt = receipt
 		return m, err
 	})
 	return held, failed(op, queue, err)
@@ -230,13 +235,7 @@ func (q *queue) DeadLetters(ctx context.Context, max int) ([]infra.Message, erro
 	if err != nil {
 		return nil, failed(op, q.name, err)
 	}
-	dead, err := collect(rows, func(rows *sql.Rows) (infra.Message, error) {
-		var m infra.Message
-		var sent int64
-		err := rows.Scan(&m.ID, &m.Body, &m.Receives, &sent)
-		m.SentAt = time.UnixMilli(sent).UTC()
-		return m, err
-	})
+	dead, err := collect(rows, func(rows *sql.Rows) (infra.Message, error) { return scanMessage(rows) })
 	return dead, failed(op, q.name, err)
 }
 

@@ -58,7 +58,7 @@ def main() -> None:
     for look in args.looks.split(","):
         known = features(np.stack([data.on(r["rgba"], data.BACKGROUNDS["white"]) if look == "white" else styles.styled(r["rgba"], look)
                                    for r in records]))
-        prompts = [f"{'an' if n[:1] in 'aeiou' else 'a'} {n}" + ("" if look == "white" else f" in the style of {look}") for n in things]
+        prompts = [data.article(n) + ("" if look == "white" else f" in the style of {look}") for n in things]
         drawn = []
         for i in range(0, len(prompts), 16):
             part = prompts[i:i + 16]
