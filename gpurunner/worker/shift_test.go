@@ -83,7 +83,7 @@ func TestTogether(t *testing.T) {
 	}{
 		{"One", []job{{"a", 10, 0}}, [][]int{nil}, 12 * time.Second},
 		{"All", []job{{"a", 10, 0}, {"a", 10, 0}, {"a", 10, 0}}, [][]int{{1, 2}, {0, 2}, {0, 1}}, 13 * time.Second},
-		{"Most", []job{{"a", 10, 0}, {"a", 10, 0}, {"a", 20, 0}, {"a", 5, 0}}, [][]int{{1, 2}, {0, 2}, {0, 1, 3}, {2}}, 23 * time.Second},
+		{"Most", []job{{"a", 10, 0}, {"a", 9, 0}, {"a", 20, 0}, {"a", 5, 0}}, [][]int{{1, 2, 3}, {0, 2}, {0, 1, 3}, {0, 2}}, 23 * time.Second},
 		{"Joins", []job{{"a", 30, 0}, {"a", 5, 10 * time.Second}}, [][]int{{1}, {0}}, 32 * time.Second},
 		{"Others", []job{{"a", 10, 0}, {"b", 10, 0}, {"b", 10, 0}}, [][]int{nil, {2}, {1}}, 23 * time.Second},
 		{"InTurn", []job{{"a", 60, 0}, {"b", 10, 0}, {"a", 10, 0}}, [][]int{nil, nil, nil}, 83 * time.Second},
